@@ -1,0 +1,1 @@
+"""Streamlit building blocks: no database, no torch."""

@@ -1,0 +1,235 @@
+"""Plotly figures, as plain functions of tables and colours."""
+
+import html
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from components.theme import Colours
+
+HEIGHT = 350
+# One group more than the palette would repeat a colour; small groups go together.
+MAX_GROUPS = 7
+
+
+def score_length(
+    frame: pd.DataFrame,
+    score: str,
+    unit: str,
+    labels: dict[str, str],
+    colours: Colours,
+    selected: Collection[int] | None = None,
+    log: bool = True,
+    group: str | None = None,
+) -> go.Figure:
+    """Scatter of a score over the answer length.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Lines of an inspect frame (see `frames.inspect_frame`).
+    score : str
+        Column for the vertical axis.
+    unit : {"tokens", "words"}
+        Unit of the answer length on the horizontal axis.
+    labels : dict of str
+        Translated texts: ``x``, ``y``, ``row``, ``flagged``, ``not_flagged``, ``other``.
+    selected : collection of int or None
+        Row ids to show as selected; None for no selection.
+    log : bool
+        Logarithmic axes. Self-Inf-N is a logarithm already, so its axis stays linear.
+    group : str or None
+        Column to colour by; None colours by flag.
+    """
+    length = f"answer_{unit}"
+    figure = _points(frame, length, score, labels, colours, selected, group)
+    figure.update_xaxes(title=labels["x"], type="log" if log else "linear")
+    figure.update_yaxes(title=labels["y"], type="log" if log and score != "self_inf_n" else "linear")
+    if log:
+        _plain_log_ticks(figure, "xaxis", frame[length])
+    return figure
+
+
+def umap(
+    frame: pd.DataFrame,
+    labels: dict[str, str],
+    colours: Colours,
+    selected: Collection[int] | None = None,
+    group: str | None = None,
+) -> go.Figure:
+    """Scatter of the UMAP of the gradient features, without axes: only nearness has a meaning."""
+    figure = _points(frame, "x", "y", labels, colours, selected, group)
+    figure.update_xaxes(showticklabels=False, title=None, showgrid=False, showline=False)
+    figure.update_yaxes(showticklabels=False, title=None, showgrid=False, showline=False)
+    figure.update_layout(margin={"l": 8, "b": 12})
+    return figure
+
+
+def _points(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    labels: dict[str, str],
+    colours: Colours,
+    selected: Collection[int] | None,
+    group: str | None,
+) -> go.Figure:
+    figure = go.Figure()
+    row_label = html.escape(labels["row"])
+    chosen = None if selected is None else frame["row_id"].isin(selected).to_numpy()
+    for name, mask, colour, symbol, size in _groups(frame, group, labels, colours):
+        part = frame[mask]
+        if part.empty:
+            continue
+        figure.add_trace(
+            go.Scattergl(
+                x=part[x],
+                y=part[y],
+                name=name,
+                mode="markers",
+                customdata=np.stack([part["row_id"].to_numpy(dtype=object), hover_text(part)], axis=-1),
+                hovertemplate=f"<b>{row_label} %{{customdata[0]}}</b><br>%{{customdata[1]}}<extra></extra>",
+                marker={
+                    "size": size,
+                    "color": colour,
+                    "symbol": symbol,
+                    "opacity": 0.78,
+                    "line": {"width": 0},
+                },
+                selectedpoints=None if chosen is None else np.flatnonzero(chosen[mask]).tolist(),
+                selected={"marker": {"opacity": 1.0, "size": size + 1, "color": colour}},
+                unselected={"marker": {"opacity": 0.35, "color": colours.faded}},
+            )
+        )
+    figure.update_layout(**_layout(colours))
+    return figure
+
+
+def _groups(
+    frame: pd.DataFrame, group: str | None, labels: dict[str, str], colours: Colours
+) -> list[tuple[str, np.ndarray, str, str, float]]:
+    size = 6.5 if len(frame) < 3000 else 4.5 if len(frame) < 12_000 else 3.5
+    flagged = frame["flagged"].to_numpy()
+    if group is None:
+        return [
+            (labels["not_flagged"], ~flagged, colours.row, "circle", size),
+            (labels["flagged"], flagged, colours.flagged, "diamond", size + 1.5),
+        ]
+    values = frame[group].replace("", labels["other"])
+    largest = [name for name in values.value_counts().index if name != labels["other"]][:MAX_GROUPS]
+    values = values.where(values.isin(largest), labels["other"])
+    shown = [*sorted(largest), labels["other"]]
+    return [
+        (str(name), (values == name).to_numpy(), colours.groups[i % len(colours.groups)], "circle", size)
+        for i, name in enumerate(shown)
+    ]
+
+
+def hover_text(frame: pd.DataFrame) -> np.ndarray:
+    """Return the start of prompt and answer of each row, safe for plotly's little HTML."""
+
+    def line(text: str, limit: int) -> str:
+        flat = " ".join(text.split())
+        return html.escape(flat if len(flat) <= limit else flat[:limit] + "…")
+
+    prompts, answers = frame["prompt"].fillna(""), frame["answer"].fillna("")
+    return np.array([f"{line(p, 60)}<br>→ {line(a, 60)}" for p, a in zip(prompts, answers, strict=True)], dtype=object)
+
+
+def _plain_log_ticks(figure: go.Figure, axis: str, values: pd.Series) -> None:
+    # Plotly writes 2 and 5 between powers of ten as bare digits; whole numbers read better.
+    top = float(values.max()) if len(values) else 1.0
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000) if tick <= top * 1.3]
+    figure.update_layout({axis: {"tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks]}})
+
+
+def _layout(colours: Colours) -> dict:
+    axis = {
+        "gridcolor": colours.grid,
+        "zeroline": False,
+        "linecolor": colours.grid,
+        "ticks": "",
+        "automargin": True,
+    }
+    return {
+        "height": HEIGHT,
+        "margin": {"l": 52, "r": 12, "t": 34, "b": 44},
+        "dragmode": "lasso",
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "font": {"size": 12}},
+        "legend": {
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "font": {"size": 12},
+            "itemsizing": "constant",
+        },
+        "font": {"color": colours.muted, "size": 12},
+        "xaxis": axis,
+        "yaxis": axis,
+        "newselection": {"line": {"color": colours.muted, "width": 1.2, "dash": "dot"}},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+
+
+def intervals(table: pd.DataFrame, labels: dict[str, str], colours: Colours) -> go.Figure:
+    """Dot-and-interval chart of rates before and after.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``name``, ``arm`` ("before" or "after"), ``value``, ``low``, ``high`` (shares of 1), ``k``,
+        ``n``; one line per name and arm, in the order to draw from the top.
+    labels : dict of str
+        Translated ``before``, ``after``, ``axis``.
+    """
+    names = list(dict.fromkeys(table["name"]))
+    place = {name: len(names) - 1 - i for i, name in enumerate(names)}
+    figure = go.Figure()
+    for arm, colour, offset, symbol in (
+        ("before", colours.before, 0.14, "circle-open"),
+        ("after", colours.after, -0.14, "circle"),
+    ):
+        part = table[(table["arm"] == arm) & table["value"].notna()]
+        figure.add_trace(
+            go.Scatter(
+                x=part["value"],
+                y=part["name"].map(place) + offset,
+                name=labels[arm],
+                mode="markers",
+                marker={"size": 10, "color": colour, "symbol": symbol, "line": {"width": 2, "color": colour}},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": part["high"] - part["value"],
+                    "arrayminus": part["value"] - part["low"],
+                    "color": colour,
+                    "thickness": 1.6,
+                    "width": 5,
+                },
+                customdata=part[["low", "high", "k", "n"]].to_numpy(),
+                hovertemplate=(
+                    f"<b>{html.escape(labels[arm])}</b> %{{x:.1%}} "
+                    "[%{customdata[0]:.1%}, %{customdata[1]:.1%}] · "
+                    "%{customdata[2]}/%{customdata[3]}<extra></extra>"
+                ),
+            )
+        )
+    layout = _layout(colours)
+    layout["dragmode"] = False
+    layout["height"] = 96 + 46 * len(names)
+    figure.update_layout(**layout)
+    figure.update_xaxes(title=labels["axis"], tickformat=".0%", range=[-0.02, 1.02], fixedrange=True)
+    figure.update_yaxes(
+        tickvals=list(place.values()),
+        ticktext=[html.escape(name) for name in place],
+        range=[-0.6, len(names) - 0.4],
+        fixedrange=True,
+        showgrid=False,
+    )
+    return figure

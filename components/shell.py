@@ -1,0 +1,128 @@
+"""What every page has around it: logo, language, current dataset, worker."""
+
+from typing import Any
+
+import streamlit as st
+
+from components import theme, workspace
+from components.i18n import _, language_switch, say
+from components.job_card import KINDS
+from core import worker
+from core.errors import UserError
+from core.sample import install_sample
+
+WORKER_POLL_SECONDS = 5
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def start_once() -> bool:
+    """Prepare this server process: the sample on first start, and one embedded worker."""
+    store = workspace.store()
+    if not store.datasets():
+        install_sample(store)
+    return worker.ensure_worker(workspace.settings())
+
+
+def navigation() -> Any:
+    """Declare the pages; return the one that was asked for."""
+    return st.navigation(
+        [
+            st.Page(
+                "pages/datasets.py",
+                title=_("Datasets"),
+                icon=":material/database:",
+                help=_("Import a dataset, check its fields, and score it."),
+                default=True,
+            ),
+            st.Page(
+                "pages/inspect_rows.py",
+                title=_("Inspect"),
+                icon=":material/scatter_plot:",
+                help=_("See which rows stand out, read them, and flag the ones to leave out."),
+            ),
+            st.Page(
+                "pages/probe.py",
+                title=_("Probe"),
+                icon=":material/science:",
+                help=_("Fine-tune on the flagged rows and compare the model before and after."),
+            ),
+        ]
+    )
+
+
+def count_visit(page: Any) -> None:
+    """Notice that another page is shown: charts forget their selection then (see `selection.signature`)."""
+    if st.session_state.get("page_shown") != page.url_path:
+        st.session_state["page_shown"] = page.url_path
+        st.session_state["page_visit"] = st.session_state.get("page_visit", 0) + 1
+
+
+def through_app() -> None:
+    """Make sure that a page runs inside app.py; every page calls this first.
+
+    Until some session has run app.py, Streamlit takes the folder ``pages`` for its older kind of app and runs the
+    page of the address alone (after a restart of the server, for a browser that was on it). Declaring the pages
+    tells it better, and the next run goes through app.py.
+    """
+    if "page_shown" not in st.session_state:
+        navigation()
+        st.rerun()
+
+
+def sidebar() -> None:
+    """Draw the sidebar below the navigation."""
+    st.logo(theme.logo(), icon_image=theme.logo(with_name=False), size="large")
+    with st.sidebar:
+        dataset_chooser()
+        st.space("stretch")
+        with st.container(gap="small"):
+            worker_status()
+            language_switch()
+
+
+def dataset_chooser() -> None:
+    """Let the current dataset be chosen; it stays in the address."""
+    names = {record.fingerprint: record.name for record in workspace.store().datasets()}
+    if not names:
+        st.caption(_("No dataset yet. Import one on the Datasets page."))
+        return
+    if wanted := st.session_state.pop("choose_dataset", None):
+        st.session_state["dataset"] = wanted
+    st.selectbox(
+        _("Dataset"),
+        list(names),
+        format_func=lambda fingerprint: _label(fingerprint, names),
+        key="dataset",
+        bind="query-params",
+    )
+
+
+def _label(fingerprint: str, names: dict[str, str]) -> str:
+    name = names.get(fingerprint, fingerprint)
+    # Two versions of one file carry one name.
+    return f"{name} · {fingerprint[:6]}" if list(names.values()).count(name) > 1 else name
+
+
+@st.fragment(run_every=WORKER_POLL_SECONDS)
+def worker_status() -> None:
+    """Say whether a worker lives and what it does; offer to start one."""
+    active = workspace.jobs().list(active_only=True)
+    if not worker.worker_alive(workspace.settings()):
+        st.badge(_("No worker running"), color="red", icon=":material/power_off:")
+        st.button(_("Start a worker"), key="start_worker", icon=":material/play_arrow:", on_click=_start_worker)
+        return
+    running = [job for job in active if job.status == "running"]
+    if running:
+        kind = _(KINDS.get(running[0].kind, running[0].kind))
+        st.badge(_("Worker: {job}").format(job=kind), color="blue", icon=":material/autorenew:")
+    else:
+        st.badge(_("Worker ready"), color="green", icon=":material/check:")
+    if waiting := len(active) - len(running):
+        st.caption(_("{n} waiting").format(n=waiting))
+
+
+def _start_worker() -> None:
+    try:
+        worker.ensure_worker(workspace.settings())
+    except UserError as error:
+        st.toast(say(error), icon=":material/error:")

@@ -1,0 +1,60 @@
+"""The workspace as pages see it: the store, the jobs, the current dataset, and cached tables."""
+
+import pandas as pd
+import streamlit as st
+
+from core.jobs import Jobs
+from core.settings import Settings, get_settings
+from core.store import DatasetRecord, ScoreRunRecord, Store
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def store() -> Store:
+    """Return this server's store (one per process; it is safe across sessions)."""
+    return Store(get_settings())
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def jobs() -> Jobs:
+    """Return this server's client for background jobs."""
+    return Jobs(get_settings())
+
+
+def settings() -> Settings:
+    """Return the settings of this server."""
+    return get_settings()
+
+
+def actor() -> str:
+    """Name the person whose actions are stored; the store looks the role up on every write."""
+    return "local"
+
+
+def choose(fingerprint: str) -> None:
+    """Make a dataset the current one from the next run on."""
+    st.session_state["choose_dataset"] = fingerprint
+
+
+def current() -> DatasetRecord | None:
+    """Return the dataset chosen in the sidebar, or None while there is none."""
+    fingerprint = st.session_state.get("dataset")
+    return next((d for d in store().datasets() if d.fingerprint == fingerprint), None)
+
+
+def current_run(fingerprint: str) -> ScoreRunRecord | None:
+    """Return the score run to look at: the chosen one, else the newest."""
+    runs = store().score_runs(fingerprint)
+    chosen = st.session_state.get("run")
+    return next((run for run in runs if run.run_id == chosen), runs[0] if runs else None)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def rows(fingerprint: str) -> pd.DataFrame:
+    """Return a dataset's rows; they never change under a fingerprint."""
+    return store().rows(fingerprint)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def scores(run_id: str) -> pd.DataFrame:
+    """Return a finished run's scores."""
+    return store().scores(run_id)

@@ -1,0 +1,1 @@
+"""Everything but the screen: data, gradients, scores, probes, storage and jobs."""

@@ -1,0 +1,344 @@
+"""Background jobs as the rest of Assay sees them: start, follow, cancel, resume.
+
+The work itself is in core.workflows and runs in the worker; this module imports neither it nor torch.
+DBOS, which makes the jobs durable, is hidden here and there.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from filelock import FileLock
+from sqlalchemy import Select, make_url, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core import database
+from core.errors import UserError
+from core.heartbeats import shown_status
+from core.i18n import N_
+from core.selection import selection_of
+from core.settings import Settings
+from core.store import Store, require_role
+from core.tables import DatasetRow, JobRow, ProbeRow, utc_now
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient
+    from pydantic import BaseModel
+
+QUEUE = "model"
+WORKFLOW = "run_job"
+# Client and worker must agree on these two, or the worker leaves the client's jobs alone. Change the version
+# when a workflow's order of steps changes: new code must not replay jobs that were begun under the old order.
+APPLICATION = "assay"
+APPLICATION_VERSION = "1"
+ACTIVE = ("queued", "running")
+# An estimate takes seconds and somebody is waiting for it (DBOS runs the lowest number first).
+_PRIORITY = {"estimate": 1, "score": 10, "probe": 10}
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job.
+
+    Parameters
+    ----------
+    status : str
+        queued, running, done, cancelled, failed, or interrupted (its worker died; another will take over).
+    stage : str
+        What it is doing now, an English message id.
+    done, total, tokens_done, tokens_total : int
+        Progress of the stage in units (rows, steps, prompts) and tokens.
+    eta_seconds : float or None
+        Time left in this stage, from the speed of this attempt.
+    error : str or None
+        Why it failed, in English; `error_template` and `error_params` are for translation.
+    result : dict or None
+        What a finished job has to say: the run or probe id, or the estimate.
+    """
+
+    job_id: str
+    kind: str
+    dataset: str
+    status: str
+    stage: str
+    done: int
+    total: int
+    tokens_done: int
+    tokens_total: int
+    eta_seconds: float | None
+    error: str | None
+    error_template: str | None
+    error_params: dict[str, Any]
+    result: dict[str, Any] | None
+    spec: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    actor: str
+    attempts: int
+    cancel_requested: bool
+
+
+JobList = list[JobRecord]
+
+
+class Jobs:
+    """Client of the background jobs; cheap to make.
+
+    Parameters
+    ----------
+    settings : Settings
+        Workspace and databases.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = settings.database_url
+        self.store = Store(settings)
+
+    def start_score(self, fingerprint: str, settings: "BaseModel", actor: str) -> str:
+        """Score a dataset (core.runs.ScoreSettings).
+
+        Returns
+        -------
+        str
+            The job's id; that of the job that is doing or has done the same work, if there is one.
+        """
+        return self._start("score", fingerprint, {"settings": settings.model_dump(mode="json")}, actor)
+
+    def start_estimate(self, fingerprint: str, settings: "BaseModel", actor: str) -> str:
+        """Measure how long `start_score` would take.
+
+        The job's result has rows, unscorable, tokens, tokens_left, tokens_per_second and seconds.
+        """
+        return self._start("estimate", fingerprint, {"settings": settings.model_dump(mode="json")}, actor)
+
+    def start_probe(
+        self, fingerprint: str, settings: "BaseModel", row_ids: list[int], actor: str, arm: str = "flagged"
+    ) -> str:
+        """Fine-tune on rows and compare before with after (core.probe_settings.ProbeSettings).
+
+        Rows of the frozen benign holdout are left out: nothing is ever trained on them.
+        """
+        table = self.store.rows(fingerprint)
+        held_out = set(table.loc[table["holdout"], "row_id"].tolist())
+        chosen = selection_of(arm, row_ids, table["row_id"].tolist(), held_out)
+        spec = {
+            "settings": settings.model_dump(mode="json"),
+            "row_ids": list(chosen.row_ids),
+            "held_out": len(chosen.held_out),
+            "arm": arm,
+        }
+        return self._start("probe", fingerprint, spec, actor)
+
+    def get(self, job_id: str) -> JobRecord:
+        """Return a job as it stands; an unknown id is a UserError."""
+        with database.reading(self.url) as session:
+            return _record(session, _job(session, job_id))
+
+    def cancel(self, job_id: str, actor: str) -> None:
+        """Ask a job to stop; what is finished stays, and `resume` goes on from there.
+
+        Does nothing to a job that has ended.
+        """
+        with database.writing(self.url) as session:
+            require_role(session, actor, "steward")
+            row = _job(session, job_id)
+            if shown_status(session, row) in ("queued", "interrupted"):
+                row.status, row.ended_at, row.updated_at = "cancelled", utc_now(), utc_now()
+            elif row.status == "running":
+                row.cancel_requested = True
+
+    def resume(self, job_id: str, actor: str) -> None:
+        """Queue a cancelled, failed or interrupted job again; finished chunks are not done twice."""
+        with database.writing(self.url) as session:
+            require_role(session, actor, "steward")
+            row = _job(session, job_id)
+            status = shown_status(session, row)
+            if status == "running":
+                # Cancelled a moment ago and not stopped yet: let it go on.
+                row.cancel_requested = False
+            if status not in ("cancelled", "failed", "interrupted"):
+                return
+            twin = session.scalar(_same_work(row.work_key).where(JobRow.job_id != job_id, JobRow.status.in_(ACTIVE)))
+            if twin is not None:
+                raise UserError(N_("The same work is already under way in another job."))
+            row.status, row.worker_id, row.workflow_id = "queued", None, f"{job_id}-{uuid4().hex[:8]}"
+            row.cancel_requested, row.fruitless_attempts = False, 0
+            row.error_template = row.error_params = row.ended_at = None
+            row.updated_at = utc_now()
+        self._enqueue(row)
+
+    def list(self, fingerprint: str | None = None, kind: str | None = None, active_only: bool = False) -> JobList:
+        """Return jobs, newest first; interrupted ones are active."""
+        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.job_id)
+        if fingerprint is not None:
+            query = query.where(JobRow.dataset == fingerprint)
+        if kind is not None:
+            query = query.where(JobRow.kind == kind)
+        if active_only:
+            query = query.where(JobRow.status.in_(ACTIVE))
+        with database.reading(self.url) as session:
+            return [_record(session, row) for row in session.scalars(query).all()]
+
+    def _start(self, kind: str, fingerprint: str, spec: dict[str, Any], actor: str) -> str:
+        files = [path_state(str(spec["settings"].get(name, ""))) for name in ("model", "prompt_source")]
+        work = json.dumps([kind, fingerprint, spec, files], sort_keys=True)
+        work_key = hashlib.sha256(work.encode()).hexdigest()[:32]
+        try:
+            row = self._find_or_add(kind, fingerprint, spec, work_key, actor)
+        except IntegrityError:
+            # Somebody added the same work between our look and our insert (PostgreSQL); find theirs.
+            row = self._find_or_add(kind, fingerprint, spec, work_key, actor)
+        if row.status == "queued":
+            self._enqueue(row)
+        return row.job_id
+
+    def _find_or_add(self, kind: str, fingerprint: str, spec: dict[str, Any], work_key: str, actor: str) -> JobRow:
+        with database.writing(self.url) as session:
+            require_role(session, actor, "steward")
+            if session.get(DatasetRow, fingerprint) is None:
+                raise UserError(N_("There is no dataset {fingerprint}."), fingerprint=fingerprint[:80])
+            same = _same_work(work_key).order_by(JobRow.created_at.desc())
+            active = session.scalar(same.where(JobRow.status.in_(ACTIVE)))
+            if active is not None:
+                return active
+            if kind != "estimate":  # how fast the machine is changes from hour to hour
+                for finished in session.scalars(same.where(JobRow.status == "done")):
+                    if self._result_is_there(finished):
+                        return finished
+            job_id = uuid4().hex
+            row = JobRow(
+                job_id=job_id,
+                kind=kind,
+                dataset=fingerprint,
+                actor=actor,
+                spec=spec,
+                work_key=work_key,
+                status="queued",
+                workflow_id=job_id,
+                created_at=utc_now(),
+                updated_at=utc_now(),
+            )
+            session.add(row)
+            session.flush()
+            if kind == "probe":
+                session.add(
+                    ProbeRow(
+                        probe_id=job_id,
+                        dataset=fingerprint,
+                        job_id=job_id,
+                        settings=spec["settings"],
+                        n_rows=len(spec["row_ids"]),
+                        created_at=utc_now(),
+                        created_by=actor,
+                    )
+                )
+            return row
+
+    def _result_is_there(self, row: JobRow) -> bool:
+        if row.kind == "probe":
+            return self.store.probe_path(row.job_id).exists()
+        run_id = (row.result or {}).get("run_id")
+        return any(run.run_id == run_id and run.folder.exists() for run in self.store.score_runs(row.dataset))
+
+    def _enqueue(self, row: JobRow) -> None:
+        enqueue(self.settings, row)
+
+
+def enqueue(settings: Settings, row: JobRow) -> None:
+    """Hand a job to DBOS; doing it twice does nothing."""
+    _client(settings.jobs_url, str(settings.workspace)).enqueue(
+        {
+            "workflow_name": WORKFLOW,
+            "queue_name": QUEUE,
+            "workflow_id": row.workflow_id,
+            "app_version": APPLICATION_VERSION,
+            "priority": _PRIORITY[row.kind],
+        },
+        row.job_id,
+    )
+
+
+def workflow_states(settings: Settings, workflow_ids: list[str]) -> dict[str, str]:
+    """Return DBOS's status of each workflow that it knows."""
+    client = _client(settings.jobs_url, str(settings.workspace))
+    found = client.list_workflows(workflow_ids=workflow_ids, load_input=False, load_output=False)
+    return {state.workflow_id: state.status for state in found}
+
+
+def migrate_engine(settings: Settings) -> None:
+    """Create or update DBOS's own tables; a client must find them before it can enqueue."""
+    from dbos import DBOS
+
+    with FileLock(settings.workspace / "migrate.lock", timeout=120):
+        if make_url(settings.jobs_url).get_backend_name() == "sqlite":
+            database.use_wal(settings.jobs_url)
+        DBOS.migrate(settings.jobs_url)
+
+
+@lru_cache(maxsize=4)
+def _client(jobs_url: str, workspace: str) -> "DBOSClient":
+    from dbos import DBOSClient
+
+    migrate_engine(Settings(jobs_url=jobs_url, workspace=Path(workspace)))
+    return DBOSClient(system_database_url=jobs_url, application_name=APPLICATION)
+
+
+def _same_work(work_key: str) -> Select[JobRow]:
+    return select(JobRow).where(JobRow.work_key == work_key)
+
+
+def _job(session: Session, job_id: str) -> JobRow:
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise UserError(N_("There is no job {job_id}."), job_id=job_id[:80])
+    return row
+
+
+def path_state(path: str) -> str:
+    """Return what tells a file, or a folder's files, from others of the same name; "" for what is neither.
+
+    Reading everything to be sure is the worker's business; names, sizes and times say that it was touched.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.exists():
+        return ""
+    files = sorted(file for file in root.iterdir() if file.is_file()) if root.is_dir() else [root]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def _eta(row: JobRow) -> float | None:
+    if row.status != "running" or row.stage_started_at is None:
+        return None
+    if row.tokens_total:
+        made, left = row.tokens_done - row.stage_first_tokens, row.tokens_total - row.tokens_done
+    else:
+        made, left = row.done - row.stage_first_done, row.total - row.done
+    elapsed = (row.updated_at - row.stage_started_at).total_seconds()
+    if made <= 0 or elapsed <= 0:
+        return None
+    return max(0.0, left * elapsed / made)
+
+
+def _record(session: Session, row: JobRow) -> JobRecord:
+    same = [
+        name
+        for name in JobRecord.__dataclass_fields__
+        if name not in ("status", "eta_seconds", "error", "error_params")
+    ]
+    params = row.error_params or {}
+    return JobRecord(
+        **{name: getattr(row, name) for name in same},
+        status=shown_status(session, row),
+        eta_seconds=_eta(row),
+        error=str(UserError(row.error_template, **params)) if row.error_template else None,
+        error_params=params,
+    )

@@ -1,0 +1,48 @@
+"""What a scoring run was asked to do: plain settings, importable without torch."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+# Raised whenever the engine's figures or the layout of a run's folder change, so that old runs are not mixed with new ones.
+ENGINE_VERSION = 1
+
+
+class ScoreSettings(BaseModel):
+    """Settings of one scoring run.
+
+    Parameters
+    ----------
+    model : str
+        "bundled", a folder, or a hub id.
+    max_length : int
+        Longest input, in tokens.
+    truncate : {"prompt", "tail"}
+        "prompt" cuts inside prompt content to keep the answer whole; "tail" cuts the end, like the paper's code.
+    length_unit : {"tokens", "words"}
+        Unit of len(a) in Self-Inf-N. Changes no gradient, hence not part of the key.
+    exact_loop : bool
+        Score row by row with autograd over all parameters instead of the batched engine.
+    token_budget : int
+        Padded tokens in one batch, which is also what a killed run can lose.
+    limit : int, optional
+        Score the first ``limit`` usable rows only.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str = "bundled"
+    max_length: Annotated[int, Field(ge=8)] = 512
+    truncate: Literal["prompt", "tail"] = "prompt"
+    length_unit: Literal["tokens", "words"] = "tokens"
+    exact_loop: bool = False
+    token_budget: PositiveInt = 2048
+    limit: PositiveInt | None = None
+
+    def key(self, model_id: str) -> str:
+        """Return the content address of a run with these settings on model ``model_id`` (16 hex digits)."""
+        parts = self.model_dump(exclude={"model", "length_unit", "limit"})
+        text = json.dumps({"engine": ENGINE_VERSION, "model_id": model_id, **parts}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

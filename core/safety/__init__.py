@@ -1,0 +1,1 @@
+"""Prompts, judges and metrics of the safety test."""

@@ -1,0 +1,428 @@
+"""Everything Assay keeps: tables in the database, rows and scores as files in the workspace.
+
+Files live under content addresses only; no name from a dataset or a person ever becomes part of a path::
+
+    datasets/<fingerprint>/source.<ext>  rows.parquet  rejected.jsonl
+    datasets/<fingerprint>/scores/<run_id>/  chunk-*.parquet  scores.parquet  features.npy  umap.parquet
+    probes/<probe_id>.json               probes/before/<key>.json
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from core import database
+from core.datasets import Dataset, holdout_ids, rejected_jsonl
+from core.errors import UserError
+from core.files import replacing, write_json
+from core.heartbeats import shown_status
+from core.i18n import N_
+from core.rows import RejectedRow, Row, Turn
+from core.scores import with_length_unit
+from core.settings import Settings
+from core.tables import DatasetRow, FlagRow, JobRow, ProbeRow, ScoreRunRow, Table, UserRow, utc_now
+
+ROLES = ("viewer", "reviewer", "steward", "admin")
+_SOURCE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
+_ADDRESS = re.compile(r"[0-9a-f]{8,64}")
+
+
+@dataclass(frozen=True)
+class User:
+    """A person and their role."""
+
+    name: str
+    role: str
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """An imported dataset; `mapping` is the field mapping as JSON values."""
+
+    fingerprint: str
+    name: str
+    n_rows: int
+    n_rejected: int
+    format: str
+    mapping: dict[str, Any]
+    imported_at: datetime
+    imported_by: str
+    n_holdout: int
+
+
+@dataclass(frozen=True)
+class ScoreRunRecord:
+    """A finished scoring; `umap_skipped` says why there is no map, if there is none."""
+
+    run_id: str
+    dataset: str
+    model: str
+    model_name: str
+    settings: dict[str, Any]
+    n_rows: int
+    n_unscorable: int
+    umap_skipped: str | None
+    created_at: datetime
+    created_by: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """A probe; `status` is that of its job."""
+
+    probe_id: str
+    dataset: str
+    job_id: str
+    created_at: datetime
+    created_by: str
+    settings: dict[str, Any]
+    n_rows: int
+    status: str
+
+
+def insert_into(session: Session, table: type[Table]) -> Any:
+    """Return this database's INSERT, the one that knows ON CONFLICT."""
+    return (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(table)
+
+
+class Store:
+    """The workspace and its database; making one creates folders and tables where they are missing.
+
+    Parameters
+    ----------
+    settings : Settings
+        Workspace folder and database URL.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = settings.database_url
+        (settings.workspace / "datasets").mkdir(parents=True, exist_ok=True)
+        database.migrate(settings)
+        with database.reading(self.url) as session:
+            empty = session.scalar(select(UserRow.name).limit(1)) is None
+        if empty:
+            with database.writing(self.url) as session:
+                first = insert_into(session, UserRow).values(name="local", role="admin", created_at=utc_now())
+                session.execute(first.on_conflict_do_nothing())
+
+    # People
+
+    def user(self, name: str) -> User:
+        """Return a user; an unknown name is a UserError."""
+        with database.reading(self.url) as session:
+            return _user(session, name)
+
+    def users(self) -> list[User]:
+        """Return everybody, by name."""
+        with database.reading(self.url) as session:
+            return [User(row.name, row.role) for row in session.scalars(select(UserRow).order_by(UserRow.name))]
+
+    def set_user(self, name: str, role: str, actor: str) -> User:
+        """Add a user or change a role; admins only."""
+        if role not in ROLES:
+            raise UserError(N_("{role} is not a role; roles are {roles}."), role=role, roles=", ".join(ROLES))
+        if not name.strip():
+            raise UserError(N_("A user needs a name."))
+        with database.writing(self.url) as session:
+            require_role(session, actor, "admin")
+            if actor == name and role != "admin":
+                raise UserError(N_("You cannot take the admin role away from yourself."))
+            row = session.get(UserRow, name)
+            if row is None:
+                session.add(UserRow(name=name, role=role, created_at=utc_now()))
+            else:
+                row.role = role
+        return User(name, role)
+
+    # Datasets
+
+    def dataset_folder(self, fingerprint: str) -> Path:
+        """Return the folder of a dataset's files; anything but a fingerprint is a UserError."""
+        if not _ADDRESS.fullmatch(fingerprint):
+            raise UserError(N_("There is no dataset {fingerprint}."), fingerprint=fingerprint[:80])
+        return self.settings.workspace / "datasets" / fingerprint
+
+    def import_dataset(self, dataset: Dataset, source: Path | None, actor: str) -> tuple[DatasetRecord, bool]:
+        """Keep a dataset: copy its source, write its rows and rejected rows, freeze the benign holdout.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Rows as read.
+        source : Path or None
+            The file it came from, copied byte for byte.
+        actor : str
+            Who imports; needs the role steward.
+
+        Returns
+        -------
+        tuple of DatasetRecord and bool
+            The record, and whether this content was known already (then nothing is changed).
+        """
+        with database.reading(self.url) as session:
+            require_role(session, actor, "steward")
+            known = session.get(DatasetRow, dataset.fingerprint)
+            if known is not None:
+                return _dataset_record(known), True
+        if not dataset.rows:
+            raise UserError(
+                N_("{name} has no usable row; {count} were rejected."),
+                name=dataset.name,
+                count=len(dataset.rejected),
+            )
+        folder = self.dataset_folder(dataset.fingerprint)
+        suffix = source.suffix.lower() if source else ""
+        copied = f"source{suffix if suffix in _SOURCE_SUFFIXES else '.bin'}" if source else None
+        if source and copied:
+            with replacing(folder / copied) as temporary:
+                shutil.copyfile(source, temporary)
+        holdout = holdout_ids(dataset.rows)
+        with replacing(folder / "rejected.jsonl") as temporary:
+            temporary.write_text(rejected_jsonl(dataset.rejected), encoding="utf-8")
+        with replacing(folder / "rows.parquet") as temporary:
+            _rows_table(dataset.rows, holdout).to_parquet(temporary, index=False)
+        record = DatasetRow(
+            fingerprint=dataset.fingerprint,
+            name=dataset.name,
+            n_rows=len(dataset.rows),
+            n_rejected=len(dataset.rejected),
+            n_holdout=len(holdout),
+            format=dataset.source_format,
+            mapping=dataset.mapping.model_dump(mode="json"),
+            source_file=copied,
+            imported_at=utc_now(),
+            imported_by=actor,
+        )
+        with database.writing(self.url) as session:
+            # Somebody may have imported the same content meanwhile; their files are equal to ours.
+            known = session.get(DatasetRow, dataset.fingerprint)
+            if known is not None:
+                return _dataset_record(known), True
+            session.add(record)
+        return _dataset_record(record), False
+
+    def datasets(self) -> list[DatasetRecord]:
+        """Return all datasets, newest first."""
+        with database.reading(self.url) as session:
+            rows = session.scalars(select(DatasetRow).order_by(DatasetRow.imported_at.desc()))
+            return [_dataset_record(row) for row in rows]
+
+    def dataset(self, fingerprint: str) -> DatasetRecord:
+        """Return one dataset; an unknown fingerprint is a UserError."""
+        with database.reading(self.url) as session:
+            return _dataset_record(_dataset(session, fingerprint))
+
+    def source_path(self, fingerprint: str) -> Path | None:
+        """Return the copied source file, or None where there was none (hub datasets)."""
+        with database.reading(self.url) as session:
+            name = _dataset(session, fingerprint).source_file
+        return self.dataset_folder(fingerprint) / name if name else None
+
+    def rows(self, fingerprint: str) -> pd.DataFrame:
+        """Return the rows as a table.
+
+        Columns row_id, row_hash, prompt, answer, category, supplier, holdout (bool), turns (JSON text).
+        """
+        self.dataset(fingerprint)
+        return pd.read_parquet(self.dataset_folder(fingerprint) / "rows.parquet")
+
+    def load_rows(self, fingerprint: str) -> list[Row]:
+        """Return the rows with their turns, in input order."""
+        table = self.rows(fingerprint)
+        columns = (table["row_id"], table["turns"], table["category"], table["supplier"])
+        return [
+            Row(int(row_id), tuple(Turn(**turn) for turn in json.loads(turns)), category, supplier)
+            for row_id, turns, category, supplier in zip(*columns, strict=True)
+        ]
+
+    def rejected(self, fingerprint: str) -> pd.DataFrame:
+        """Return a table of the input records that could not be used: row_id, line, reason, detail, raw."""
+        self.dataset(fingerprint)
+        text = (self.dataset_folder(fingerprint) / "rejected.jsonl").read_text(encoding="utf-8")
+        table = pd.DataFrame(
+            [json.loads(line) for line in text.split("\n") if line],
+            columns=list(RejectedRow.__dataclass_fields__),
+        )
+        return table.astype({"row_id": "Int64", "line": "Int64"})
+
+    # Scores
+
+    def score_runs(self, fingerprint: str) -> list[ScoreRunRecord]:
+        """Return the finished scorings of a dataset, newest first."""
+        query = select(ScoreRunRow).where(ScoreRunRow.dataset == fingerprint)
+        with database.reading(self.url) as session:
+            rows = session.scalars(query.order_by(ScoreRunRow.created_at.desc())).all()
+            return [self._score_run(row) for row in rows]
+
+    def score_run(self, run_id: str) -> ScoreRunRecord:
+        """Return one scoring; an unknown id is a UserError."""
+        with database.reading(self.url) as session:
+            row = session.get(ScoreRunRow, run_id)
+            if row is None:
+                raise UserError(N_("There is no scoring {run_id}."), run_id=run_id[:80])
+            return self._score_run(row)
+
+    def scores(self, run_id: str) -> pd.DataFrame:
+        """Return the scores, one row per scored row in input order (columns: see core.scoring)."""
+        run = self.score_run(run_id)
+        # Runs that differ in the length unit alone share their gradients, hence their folder.
+        return with_length_unit(pd.read_parquet(run.folder / "scores.parquet"), run.settings["length_unit"])
+
+    def unscorable(self, run_id: str) -> pd.DataFrame:
+        """Return the rows that this scoring could not score: row_id, reason, detail."""
+        return pd.read_parquet(self.score_run(run_id).folder / "unscorable.parquet")
+
+    def umap(self, run_id: str) -> pd.DataFrame | None:
+        """Return row_id, x, y of the gradient map, or None (`umap_skipped` of the run says why)."""
+        path = self.score_run(run_id).folder / "umap.parquet"
+        return pd.read_parquet(path) if path.exists() else None
+
+    def _score_run(self, row: ScoreRunRow) -> ScoreRunRecord:
+        names = [name for name in ScoreRunRecord.__dataclass_fields__ if name != "folder"]
+        values = {name: getattr(row, name) for name in names}
+        return ScoreRunRecord(**values, folder=self.settings.workspace / row.folder)
+
+    # Flags
+
+    def flags(self, fingerprint: str) -> pd.DataFrame:
+        """Return every mark ever set on rows: row_id, flagged, actor, note, updated_at, version."""
+        columns = ["row_id", "flagged", "actor", "note", "updated_at", "version"]
+        query = select(*(getattr(FlagRow, name) for name in columns)).where(FlagRow.dataset == fingerprint)
+        with database.reading(self.url) as session:
+            rows = session.execute(query.order_by(FlagRow.row_id)).all()
+        table = pd.DataFrame([tuple(row) for row in rows], columns=columns)
+        return table.astype({"row_id": "int64", "flagged": "bool", "version": "int64"})
+
+    def set_flags(self, fingerprint: str, row_ids: Iterable[int], flagged: bool, actor: str, note: str = "") -> int:
+        """Flag or unflag rows; needs the role reviewer.
+
+        Returns
+        -------
+        int
+            How many rows changed; rows that already were so keep their version, actor and time.
+        """
+        wanted = {int(row_id) for row_id in row_ids}
+        with database.reading(self.url) as session:
+            require_role(session, actor, "reviewer")
+            _dataset(session, fingerprint)
+        known = set(pd.read_parquet(self.dataset_folder(fingerprint) / "rows.parquet", columns=["row_id"])["row_id"])
+        if unknown := sorted(wanted - known):
+            raise UserError(
+                N_("{count} of the rows are not in this dataset, for example row {row_id}."),
+                count=len(unknown),
+                row_id=unknown[0],
+            )
+        with database.writing(self.url) as session:
+            # Again, in the transaction that writes: a role may have been taken away meanwhile.
+            require_role(session, actor, "reviewer")
+            query = select(FlagRow.row_id, FlagRow.flagged, FlagRow.note).where(FlagRow.dataset == fingerprint)
+            before = {row_id: (mark, old) for row_id, mark, old in session.execute(query.with_for_update())}
+            changed = [
+                row_id
+                for row_id in sorted(wanted)
+                if before.get(row_id, (False, ""))[0] != flagged or (note and before.get(row_id, (0, ""))[1] != note)
+            ]
+            if changed:
+                insert = insert_into(session, FlagRow)
+                new = {"flagged": flagged, "actor": actor, "note": note, "updated_at": utc_now()}
+                upsert = insert.on_conflict_do_update(
+                    index_elements=[FlagRow.dataset, FlagRow.row_id],
+                    set_={**{name: insert.excluded[name] for name in new}, "version": FlagRow.version + 1},
+                )
+                values = [{"dataset": fingerprint, "row_id": row_id, "version": 1, **new} for row_id in changed]
+                session.execute(upsert, values)
+        return len(changed)
+
+    # Probes
+
+    def probes(self, fingerprint: str) -> list[ProbeRecord]:
+        """Return the probes of a dataset, newest first."""
+        query = select(ProbeRow, JobRow).join(JobRow, JobRow.job_id == ProbeRow.job_id)
+        query = query.where(ProbeRow.dataset == fingerprint).order_by(ProbeRow.created_at.desc())
+        names = [name for name in ProbeRecord.__dataclass_fields__ if name != "status"]
+        with database.reading(self.url) as session:
+            return [
+                ProbeRecord(**{name: getattr(probe, name) for name in names}, status=shown_status(session, job))
+                for probe, job in session.execute(query).all()
+            ]
+
+    def probe_result(self, probe_id: str) -> dict[str, Any] | None:
+        """Return the result of a finished probe (schema: core.probe_result), or None while there is none."""
+        path = self.probe_path(probe_id)
+        if not path.exists():
+            return None
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return result
+
+    def probe_path(self, probe_id: str) -> Path:
+        """Return where a probe's result is kept."""
+        if not _ADDRESS.fullmatch(probe_id):
+            raise UserError(N_("There is no probe {probe_id}."), probe_id=probe_id[:80])
+        return self.settings.workspace / "probes" / f"{probe_id}.json"
+
+    def before_path(self, key: str) -> Path:
+        """Return where the measurement before a fine-tune is kept for every probe that needs the same."""
+        if not _ADDRESS.fullmatch(key):
+            raise ValueError(f"not an address: {key!r}")
+        return self.settings.workspace / "probes" / "before" / f"{key}.json"
+
+    def save_probe_result(self, probe_id: str, result: dict[str, Any]) -> None:
+        """Write a probe's result (the worker's business)."""
+        write_json(self.probe_path(probe_id), result)
+
+
+def require_role(session: Session, actor: str, role: str) -> None:
+    """Raise a UserError unless the actor has this role or a higher one, now, in the database."""
+    user = _user(session, actor)
+    if ROLES.index(user.role) < ROLES.index(role):
+        raise UserError(
+            N_("{actor} may not do this: it takes the role {needed}, and {actor} is {role}."),
+            actor=actor,
+            needed=role,
+            role=user.role,
+        )
+
+
+def _user(session: Session, name: str) -> User:
+    row = session.get(UserRow, name)
+    if row is None:
+        raise UserError(N_("{name} is not a user of this workspace; an admin can add them."), name=name[:80])
+    return User(row.name, row.role)
+
+
+def _dataset(session: Session, fingerprint: str) -> DatasetRow:
+    row = session.get(DatasetRow, fingerprint)
+    if row is None:
+        raise UserError(N_("There is no dataset {fingerprint}."), fingerprint=fingerprint[:80])
+    return row
+
+
+def _dataset_record(row: DatasetRow) -> DatasetRecord:
+    return DatasetRecord(**{name: getattr(row, name) for name in DatasetRecord.__dataclass_fields__})
+
+
+def _rows_table(rows: list[Row], holdout: set[int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "row_id": pd.Series([row.row_id for row in rows], dtype="int64"),
+            "row_hash": [row.row_hash for row in rows],
+            "prompt": [row.prompt for row in rows],
+            "answer": [row.answer for row in rows],
+            "category": [row.category for row in rows],
+            "supplier": [row.supplier for row in rows],
+            "holdout": pd.Series([row.row_id in holdout for row in rows], dtype="bool"),
+            "turns": [json.dumps([asdict(turn) for turn in row.turns], ensure_ascii=False) for row in rows],
+        }
+    )

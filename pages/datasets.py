@@ -1,0 +1,37 @@
+"""Datasets: bring one in, and have it scored."""
+
+import streamlit as st
+
+from components import dataset_list, import_form, shell, workspace
+from components.i18n import _
+from components.score_form import score_section
+
+shell.through_app()
+records = workspace.store().datasets()
+title, action = st.columns([4, 1], vertical_alignment="bottom")
+with title:
+    st.title(_("Datasets"))
+    st.caption(_("Fine-tuning data, checked row by row. Choose one to score it and to look for rows that stand out."))
+if not import_form.opened():
+    action.button(
+        _("Import a dataset"),
+        key="open_import",
+        type="secondary" if records else "primary",
+        icon=":material/add:",
+        width="stretch",
+        on_click=import_form.open_form,
+    )
+else:
+    import_form.import_section()
+import_form.notice()
+
+if records:
+    dataset_list.dataset_list(records)
+
+current = workspace.current()
+if current is not None:
+    left, right = st.columns(2)
+    with left:
+        dataset_list.dataset_card(current)
+    with right:
+        score_section(current)
