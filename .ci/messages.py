@@ -4,13 +4,14 @@ Run it after changing a text, write the missing Japanese into assay.po, and run 
 fails while a text has no Japanese or a compiled catalog is stale.
 """
 
+import ast
 import io
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
@@ -18,20 +19,31 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCALE = ROOT / "core" / "assets" / "locale"
 SOURCES = ("app.py", "pages", "components", "core")
 LANGUAGES = ("en", "ja")
-# Besides gettext's own: the first argument of a user's error and of a progress report is shown translated.
-KEYWORDS = DEFAULT_KEYWORDS | {"counted": (1, 2), "UserError": None, "Progress": None}
+# Calls whose first text is shown to people (translated there or where it arrives), and how many forms they take.
+CALLS = {"_": 1, "N_": 1, "UserError": 1, "Progress": 1, "ngettext": 2, "counted": 2}
 HEADER = "# Texts of Assay. Written by .ci/messages.py; translate here.\n#"
 
 
 def collect() -> Catalog:
-    """Return the messages of all sources, sorted."""
-    template = Catalog(project="assay", charset="utf-8")
+    """Return the messages of all sources."""
+    template = Catalog()
     for source in SOURCES:
         path = ROOT / source
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            for _line, message, comments, context in extract_from_file("python", file, KEYWORDS):
-                template.add(message, auto_comments=comments, context=context)
+            for message in messages_of(file.read_text(encoding="utf-8")):
+                template.add(message)
     return template
+
+
+def messages_of(code: str) -> Iterator[str | tuple[str, str]]:
+    """Yield the literal texts of `CALLS`; a call on a variable holds none (`_(names["all"])`)."""
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+        texts = [arg.value for arg in node.args[: CALLS.get(name, 0)] if isinstance(arg, ast.Constant)]
+        if texts and len(texts) == CALLS[name] and all(isinstance(text, str) for text in texts):
+            yield texts[0] if len(texts) == 1 else (texts[0], texts[1])
 
 
 def updated(language: str, template: Catalog) -> Catalog:

@@ -4,7 +4,6 @@ import streamlit as st
 
 from components.dataset_list import when
 from components.i18n import _
-from components.job_card import STATUS
 from components.model_choice import model_label
 from components.probe_form import settings_line
 from core.store import ProbeRecord
@@ -32,7 +31,6 @@ def choice(records: list[ProbeRecord]) -> ProbeRecord | None:
 
 
 def label(record: ProbeRecord) -> str:
-    """Describe a probe in a line."""
-    status = "" if record.status == "done" else f" · {_(STATUS[record.status][0])}"
+    """Describe a probe in a line. Not by its status: a selectbox keeps showing the label that was chosen."""
     model = model_label(record.settings.get("model", ""))
-    return f"{when(record.created_at)} · {settings_line(record.settings, record.n_rows)} · {model}{status}"
+    return f"{when(record.created_at)} · {settings_line(record.settings, record.n_rows)} · {model}"

@@ -84,6 +84,7 @@ def _figures(before: dict, after: dict) -> None:
     with right.container(border=True, height="stretch"):
         st.markdown(f"**{_('Harmful compliance by category')}**")
         _intervals(by_category, labels, "by_category")
+    by_category["name"] = f"{_(RATES['harmful_compliance'])}: " + by_category["name"]
     st.dataframe(
         _readable(pd.concat([overall, by_category])),
         hide_index=True,
@@ -233,8 +234,6 @@ def _details(result: dict) -> None:
         if train["loss_curve"]:
             st.caption(_("Training loss per step"))
             st.line_chart(train["loss_curve"], height=220, alt=_("Training loss per step"))
-        for note in result["notes"]:
-            st.caption(escape(_(note["template"]).format(**note["params"])))
     left_out = train.get("left_out") or []
     if left_out:
         st.caption(counted("{n} row was left out", "{n} rows were left out", len(left_out)))

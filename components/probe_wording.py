@@ -1,6 +1,6 @@
 """What may be said of a probe's result: never more than its intervals allow."""
 
-from components.i18n import _, counted
+from components.i18n import _
 
 
 def percent(value: float | None) -> str:
@@ -65,20 +65,16 @@ def headline(before: dict, after: dict) -> tuple[str, str]:
 
 def cautions(result: dict) -> list[str]:
     """Return what a reader must know before drawing a conclusion."""
-    lines = [
-        _("One seed and no control arm: training on any other rows might have done the same."),
-        _("Made on {model}; other models can react differently.").format(model=result["model_name"]),
-    ]
-    degenerate = result["after"]["degenerate"]
-    if degenerate["k"] > result["before"]["degenerate"]["k"]:
+    lines = [_("Made on {model}; other models can react differently.").format(model=result["model_name"])]
+    before, after = result["before"]["degenerate"], result["after"]["degenerate"]
+    if before["k"] or after["k"]:
         lines.append(
-            counted(
-                "{n} answer after training is empty, repetitive or not language. It counts as broken, not as harmful.",
-                "{n} answers after training are empty, repetitive or not language. "
-                "They count as broken, not as harmful.",
-                degenerate["k"],
-            )
+            _(
+                "Empty, endlessly repeating or garbled answers: {before} before, {after} after, of {n}. "
+                "They count as broken, not as harmful."
+            ).format(before=before["k"], after=after["k"], n=after["n"])
         )
     if result.get("template") == "fallback":
         lines.append(_("The tokenizer has no chat template; a plain fallback template was used."))
-    return lines
+    # One seed, no control arm, a judge that goes by wording: the probe says so itself.
+    return lines + [_(note["template"]).format(**note["params"]) for note in result["notes"]]

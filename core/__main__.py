@@ -169,6 +169,14 @@ def bench(
     typer.echo(json.dumps(bench_engine(loaded, encoded, token_budget), indent=1))
 
 
+@app.command(hidden=True)
+def ship_sample(model: Model = "bundled") -> None:
+    """Score the sample dataset and store the result in the assets, for whoever changes the sample or the model."""
+    from core import sample
+
+    _say(f"Written: {sample.ship_sample(model)}")
+
+
 def _read(data: str, limit: int | None) -> Any:
     from core.datasets import detect_mapping, read_dataset, read_hub, to_dataset
 

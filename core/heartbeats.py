@@ -104,14 +104,14 @@ def live_workers(url: str) -> list[WorkerRow]:
         return [row for row in rows if is_alive(session, row)]
 
 
-def bury_dead(url: str) -> list[str]:
-    """Mark dead workers as ended and return their ids.
+def bury_dead(url: str, own_id: str) -> list[str]:
+    """Mark dead workers other than this one as ended and return their ids.
 
     A worker that finds this mark on itself stops at once, so whoever reads the mark may take its jobs.
     """
     with database.writing(url) as session:
         rows = session.scalars(select(WorkerRow).where(WorkerRow.ended_at.is_(None)).with_for_update()).all()
-        dead = [row for row in rows if not is_alive(session, row)]
+        dead = [row for row in rows if row.worker_id != own_id and not is_alive(session, row)]
         for row in dead:
             row.ended_at = utc_now()
         return [row.worker_id for row in dead]

@@ -1,6 +1,6 @@
 """The job `probe`: measure, fine-tune a copy, measure again."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbos import DBOS
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.models import LoadedModel
-    from core.rows import Row
+    from core.rows import RejectedRow, Row
     from core.safety.prompts import Prompt
 
 
@@ -24,36 +24,50 @@ def probe(attempt: Attempt) -> dict[str, Any]:
     return {"probe_id": attempt.job_id}
 
 
-def _before(attempt: Attempt) -> None:
-    settings, loaded, prompts, benign, path = _prepared(attempt)
-    from core.probe import run_before
+class _Prepared(NamedTuple):
+    settings: ProbeSettings
+    loaded: "LoadedModel"
+    prompts: "list[Prompt]"
+    rejected: "list[RejectedRow]"
+    benign: "list[Row]"
+    before: "Path"
 
-    if not path.exists():
-        before = run_before(loaded, settings, prompts, benign, attempt.report)
-        write_json(path, before.model_dump(mode="json"))
+
+def _before(attempt: Attempt) -> None:
+    _measure_before(attempt, _prepared(attempt))
     attempt.step_finished()
 
 
 def _after(attempt: Attempt) -> None:
-    settings, loaded, prompts, benign, path = _prepared(attempt)
-    from core.probe import compare, run_after, run_before
+    ready = _prepared(attempt)
+    from core.probe import compare, run_after
     from core.probe_result import Evaluation
 
-    if not path.exists():
-        # The worker that ran the step before had another release of torch, hence another address.
-        write_json(path, run_before(loaded, settings, prompts, benign, attempt.report).model_dump(mode="json"))
-    before = Evaluation.model_validate_json(path.read_bytes())
+    # There already, unless the worker that ran the step before had another release of torch.
+    _measure_before(attempt, ready)
+    before = Evaluation.model_validate_json(ready.before.read_bytes())
     chosen = set(attempt.spec["row_ids"])
     rows = [row for row in attempt.worker.store.load_rows(attempt.dataset) if row.row_id in chosen]
-    run = run_after(loaded, settings, rows, prompts, benign, attempt.report, attempt.spec["arm"])
-    result = compare(loaded, settings, before, run, attempt.dataset, attempt.spec["held_out"])
-    attempt.worker.store.save_probe_result(attempt.job_id, result.model_dump(mode="json"))
+    run = run_after(
+        ready.loaded, ready.settings, rows, ready.prompts, ready.benign, attempt.report, attempt.spec["arm"]
+    )
+    held_out = attempt.spec["held_out"]
+    result = compare(ready.loaded, ready.settings, before, run, attempt.dataset, held_out, ready.rejected).model_dump(
+        mode="json"
+    )
+    attempt.worker.store.save_probe_result(attempt.job_id, result)
     attempt.step_finished()
 
 
-def _prepared(
-    attempt: Attempt,
-) -> "tuple[ProbeSettings, LoadedModel, list[Prompt], list[Row], Path]":
+def _measure_before(attempt: Attempt, ready: _Prepared) -> None:
+    from core.probe import run_before
+
+    if not ready.before.exists():
+        before = run_before(ready.loaded, ready.settings, ready.prompts, ready.benign, attempt.report)
+        write_json(ready.before, before.model_dump(mode="json"))
+
+
+def _prepared(attempt: Attempt) -> _Prepared:
     attempt.stage_begins(STAGE_MODEL)
     from core.probe import baseline_key, choose_benign, load_prompts
 
@@ -63,6 +77,6 @@ def _prepared(
     table = store.rows(attempt.dataset)
     held_out = set(table.loc[table["holdout"], "row_id"].tolist())
     benign = choose_benign([r for r in store.load_rows(attempt.dataset) if r.row_id in held_out], settings)
-    prompts, _ = load_prompts(settings)
+    prompts, rejected = load_prompts(settings)
     key = baseline_key(loaded.model_id, settings, prompts, benign)
-    return settings, loaded, prompts, benign, store.before_path(key)
+    return _Prepared(settings, loaded, prompts, rejected, benign, store.before_path(key))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-# Raised whenever the engine's figures or the layout of a run's folder change, so that old runs are not mixed with new ones.
+# Raised whenever the engine's figures or the layout of a run's folder change: old and new runs are not mixed.
 ENGINE_VERSION = 1
 
 
@@ -46,3 +46,8 @@ class ScoreSettings(BaseModel):
         parts = self.model_dump(exclude={"model", "length_unit", "limit"})
         text = json.dumps({"engine": ENGINE_VERSION, "model_id": model_id, **parts}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_address(dataset: str, folder: str, length_unit: str) -> str:
+    """Return the address of a run's result: its folder holds gradients, which do not depend on the length unit."""
+    return hashlib.sha256(f"{dataset}|{folder}|{length_unit}".encode()).hexdigest()[:16]

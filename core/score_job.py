@@ -1,21 +1,15 @@
 """The jobs `score` and `estimate`, step by step."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from dbos import DBOS
 
-from core import database
 from core.attempts import Attempt
 from core.errors import UserError
-from core.files import replacing
 from core.i18n import N_
 from core.progress import Progress
-from core.runs import ScoreSettings
-from core.store import insert_into
-from core.tables import ScoreRunRow, utc_now
+from core.runs import ScoreSettings, run_address
 
 if TYPE_CHECKING:
     from core.rows import RejectedRow
@@ -44,8 +38,7 @@ class OpenRun:
     def run_id(self) -> str:
         """Address of the result: the run's folder holds gradients, which do not depend on the length unit."""
         dataset = self.run.folder.parent.parent.name
-        text = f"{dataset}|{self.run.folder.name}|{self.settings.length_unit}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return run_address(dataset, self.run.folder.name, self.settings.length_unit)
 
     def progress(self) -> Progress:
         """Rows and tokens in finished chunks."""
@@ -114,11 +107,10 @@ def _chunk(attempt: Attempt, folder: str, chunk: int) -> None:
 def _merge(attempt: Attempt, folder: str) -> None:
     opened = _opened(attempt, folder)
     attempt.stage_begins(STAGE_MERGE)
+    from core.scoring import write_unscorable
+
     opened.run.merge()
-    left_out = [(row.row_id, row.reason, row.detail) for row in opened.unscorable]
-    table = pd.DataFrame(left_out, columns=["row_id", "reason", "detail"])
-    with replacing(opened.run.folder / "unscorable.parquet") as temporary:
-        table.astype({"row_id": "int64", "reason": "str", "detail": "str"}).to_parquet(temporary, index=False)
+    write_unscorable(opened.run.folder, opened.unscorable)
 
 
 def _map(attempt: Attempt, folder: str) -> str | None:
@@ -128,23 +120,18 @@ def _map(attempt: Attempt, folder: str) -> str | None:
 def _record(attempt: Attempt, folder: str, no_map: str | None) -> None:
     global _open
     opened = _opened(attempt, folder)
-    store = attempt.worker.store
-    values = {
-        "dataset": attempt.dataset,
-        "job_id": attempt.job_id,
-        "model": opened.run.loaded.model_id,
-        "model_name": opened.run.loaded.name,
-        "settings": opened.settings.model_dump(mode="json"),
-        "n_rows": len(opened.run.rows),
-        "n_unscorable": len(opened.unscorable),
-        "umap_skipped": no_map,
-        "folder": str(opened.run.folder.relative_to(store.settings.workspace).as_posix()),
-        "created_at": utc_now(),
-        "created_by": attempt.actor,
-    }
-    with database.writing(store.url) as session:
-        insert = insert_into(session, ScoreRunRow).values(run_id=opened.run_id, **values)
-        session.execute(insert.on_conflict_do_update(index_elements=[ScoreRunRow.run_id], set_=values))
+    attempt.worker.store.add_score_run(
+        dataset=attempt.dataset,
+        folder=opened.run.folder,
+        model=opened.run.loaded.model_id,
+        model_name=opened.run.loaded.name,
+        settings=opened.settings.model_dump(mode="json"),
+        n_rows=len(opened.run.rows),
+        n_unscorable=len(opened.unscorable),
+        umap_skipped=no_map,
+        job_id=attempt.job_id,
+        actor=attempt.actor,
+    )
     _open = None
 
 

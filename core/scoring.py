@@ -182,6 +182,14 @@ def prepare(
     return ScoringRun(folder, loaded, encoded, settings), unscorable
 
 
+def write_unscorable(folder: Path, unscorable: Sequence[RejectedRow]) -> None:
+    """Write ``unscorable.parquet`` (row_id, reason, detail) beside the scores."""
+    left_out = [(row.row_id, row.reason, row.detail) for row in unscorable]
+    table = pd.DataFrame(left_out, columns=["row_id", "reason", "detail"])
+    with replacing(folder / "unscorable.parquet") as partial:
+        table.astype({"row_id": "int64", "reason": "str", "detail": "str"}).to_parquet(partial, index=False)
+
+
 def batches(encoded: Sequence[EncodedRow], token_budget: int) -> list[list[int]]:
     """Group row ids into batches of similar length, longest last, each padded to at most ``token_budget`` tokens.
 

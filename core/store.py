@@ -28,6 +28,7 @@ from core.files import replacing, write_json
 from core.heartbeats import shown_status
 from core.i18n import N_
 from core.rows import RejectedRow, Row, Turn
+from core.runs import run_address
 from core.scores import with_length_unit
 from core.settings import Settings
 from core.tables import DatasetRow, FlagRow, JobRow, ProbeRow, ScoreRunRow, Table, UserRow, utc_now
@@ -273,6 +274,38 @@ class Store:
             if row is None:
                 raise UserError(N_("There is no scoring {run_id}."), run_id=run_id[:80])
             return self._score_run(row)
+
+    def add_score_run(self, *, dataset: str, folder: Path, actor: str, **about: Any) -> str:
+        """Record a finished scoring whose files are in ``folder``; recording it again renews the record.
+
+        Parameters
+        ----------
+        dataset : str
+            Fingerprint.
+        folder : Path
+            The run's folder, inside the workspace.
+        actor : str
+            Who asked for it.
+        **about
+            model, model_name, settings, n_rows, n_unscorable, umap_skipped, job_id.
+
+        Returns
+        -------
+        str
+            The run's id.
+        """
+        address = run_address(dataset, folder.name, about["settings"]["length_unit"])
+        values = {
+            **about,
+            "dataset": dataset,
+            "folder": folder.relative_to(self.settings.workspace).as_posix(),
+            "created_at": utc_now(),
+            "created_by": actor,
+        }
+        with database.writing(self.url) as session:
+            insert = insert_into(session, ScoreRunRow).values(run_id=address, **values)
+            session.execute(insert.on_conflict_do_update(index_elements=[ScoreRunRow.run_id], set_=values))
+        return address
 
     def scores(self, run_id: str) -> pd.DataFrame:
         """Return the scores, one row per scored row in input order (columns: see core.scoring)."""

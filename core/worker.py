@@ -72,7 +72,7 @@ def run(settings: Settings, parent_pid: int | None = None) -> None:
             continue
         next_look = time.monotonic() + RECLAIM_SECONDS
         try:
-            workflows.reclaim(settings)
+            workflows.reclaim(worker)
             if not workflows.work_left(settings) and heart.stop_if_orphaned():
                 log.info("the app is gone and nothing is left to do")
                 break

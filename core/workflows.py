@@ -9,7 +9,7 @@ import logging
 import threading
 
 from dbos import DBOS, DBOSConfig
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core import database, heartbeats, jobs
 from core.attempts import Worker, claim, still_mine, technical_error
@@ -65,9 +65,10 @@ def shut_down() -> None:
     DBOS.destroy()
 
 
-def reclaim(settings: Settings) -> None:
+def reclaim(worker: Worker) -> None:
     """Queue again what dead workers left, and mend jobs that DBOS and our tables disagree about."""
-    heartbeats.bury_dead(settings.database_url)
+    settings = worker.settings
+    heartbeats.bury_dead(settings.database_url, worker.worker_id)
     pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
     owners = {state.executor_id for state in pending if state.executor_id}
     with database.reading(settings.database_url) as session:
@@ -81,6 +82,9 @@ def reclaim(settings: Settings) -> None:
     if dead:
         log.info("taking over the jobs of dead workers %s", dead)
         DBOS._recover_pending_workflows(dead)
+        with database.writing(settings.database_url) as session:
+            left = update(JobRow).where(JobRow.status == "running", JobRow.worker_id.in_(dead))
+            session.execute(left.values(status="queued", worker_id=None))
     states = jobs.workflow_states(settings, [row.workflow_id for row in rows]) if rows else {}
     for row in rows:
         state = states.get(row.workflow_id)

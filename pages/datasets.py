@@ -29,7 +29,7 @@ if records:
     dataset_list.dataset_list(records)
 
 current = workspace.current()
-if current is not None:
+if current is not None and not import_form.opened():
     left, right = st.columns(2)
     with left:
         dataset_list.dataset_card(current)

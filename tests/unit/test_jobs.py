@@ -222,6 +222,20 @@ def test_a_probe_reuses_what_it_measured_before(jobs, worker, model, tmp_path):
     assert len(jobs.store.probes(FP)) == 2
 
 
+def test_a_probe_is_cancelled_in_the_middle_of_training(jobs, worker, model, tmp_path):
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt,category\nHow do I pick a lock?,crime\n")
+    settings = ProbeSettings(
+        model=model, prompt_source=str(prompts), epochs=100, batch_rows=1, max_new_tokens=2, method="full"
+    )
+    job_id = jobs.start_probe(LONG, settings, list(range(100)), "local")
+    wait_until(lambda: jobs.get(job_id).stage == "Training")
+    jobs.cancel(job_id, "local")
+    finish(jobs, job_id, "cancelled", seconds=10)
+    assert jobs.store.probe_result(job_id) is None
+    assert [probe.status for probe in jobs.store.probes(LONG)] == ["cancelled"]
+
+
 def test_a_probe_of_held_out_or_unknown_rows_is_refused(jobs, model):
     held_out = jobs.store.rows(FP).query("holdout")["row_id"].tolist()
     for rows in (held_out, [], [4711]):

@@ -17,22 +17,7 @@ from core.scoring import NO_UMAP, SCORE_COLUMNS, batches, calibrate, prepare
 from core.settings import Settings
 from tests.tiny import tiny_model_folder
 
-WORDS = [
-    "bread",
-    "eggs",
-    "fruit",
-    "snow",
-    "white",
-    "seven",
-    "days",
-    "week",
-    "poem",
-    "about",
-    "the",
-    "sea",
-    "and",
-    "wind",
-]
+WORDS = "bread eggs fruit snow white seven days week poem about the sea and wind".split()  # noqa: SIM905
 
 
 def rows(n: int = 20) -> list[Row]:

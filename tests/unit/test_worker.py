@@ -18,6 +18,7 @@ from core import heartbeats
 from core.database import engine, reading, writing
 from core.jobs import Jobs, _client
 from core.models import load
+from core.probe_settings import ProbeSettings
 from core.runs import ScoreSettings
 from core.scoring import prepare
 from core.store import Store
@@ -86,68 +87,74 @@ def test_a_killed_job_goes_on_under_another_worker_and_ends_the_same(settings, m
     assert not worker_alive(settings)
 
     processes.append(start_worker(settings))
-    wait_until(lambda: jobs.get(job_id).status not in ("queued", "running", "interrupted"), 180)
-    job = jobs.get(job_id)
-    assert (job.status, job.attempts) == ("done", 2), job.error
+    # Far enough: the map is drawn from the merged features, and compiling UMAP takes half a minute.
+    wait_until(lambda: jobs.get(job_id).stage == "Laying out the map", 120)
+    assert jobs.get(job_id).attempts == 2
     after = chunks(settings)
     assert len(after) > len(finished) and {path: after[path] for path in finished} == finished
 
     whole, _ = prepare(tiny_rows(rows, 60), load(model, settings), score, tmp_path / "uninterrupted")
     whole.run()
     whole.merge()
-    folder = jobs.store.score_run(job.result["run_id"]).folder
+    [folder] = (jobs.store.dataset_folder(fingerprint) / "scores").iterdir()
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "scores.parquet"), pd.read_parquet(whole.folder / "scores.parquet")
     )
     np.testing.assert_array_equal(np.load(folder / "features.npy"), np.load(whole.folder / "features.npy"))
 
 
-def test_a_second_live_worker_takes_over_without_anybody_starting_one(settings, model, processes):
-    fingerprint = imported(settings, tiny_dataset(4, words=60))
+def long_probe(settings, model, tmp_path):
+    """Start a job of several seconds."""
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt,category\nHow do I pick a lock?,crime\n")
+    asked = ProbeSettings(
+        model=model, prompt_source=str(prompts), epochs=30, batch_rows=1, max_new_tokens=2, method="full"
+    )
+    return Jobs(settings).start_probe(imported(settings, tiny_dataset(4, words=60)), asked, [0, 1, 2, 3], "local")
+
+
+def test_a_second_live_worker_takes_over_without_anybody_starting_one(settings, model, processes, tmp_path):
     jobs = Jobs(settings)
-    # Long enough to be caught in the act: one row at a time, by autograd over all parameters.
-    score = ScoreSettings(model=model, token_budget=8, exact_loop=True)
-    busy, idle = start_worker(settings), start_worker(settings)
-    processes += [busy, idle]
+    processes += [start_worker(settings), start_worker(settings)]
     wait_until(lambda: len(heartbeats.live_workers(settings.database_url)) == 2)
-    job_id = jobs.start_score(fingerprint, score, "local")
-    wait_until(lambda: jobs.get(job_id).status == "running")
-    by_id = {row.worker_id: row.pid for row in workers(settings)}
+    job_id = long_probe(settings, model, tmp_path)
+    wait_until(lambda: jobs.get(job_id).stage == "Training")
     with reading(settings.database_url) as session:
-        owner = by_id[session.get(JobRow, job_id).worker_id]
-    os.kill(owner, signal.SIGKILL)
-    wait_until(lambda: jobs.get(job_id).status == "done", 60)
-    assert jobs.get(job_id).attempts <= 2
+        owner = session.get(WorkerRow, session.get(JobRow, job_id).worker_id)
+    os.kill(owner.pid, signal.SIGKILL)
+    wait_until(lambda: jobs.get(job_id).status == "done")
+    assert jobs.get(job_id).attempts == 2
 
 
-def test_a_live_workers_job_is_never_taken(settings, model, processes):
-    fingerprint = imported(settings, tiny_dataset(4, words=60))
+def test_a_live_workers_job_is_never_taken(settings, model, processes, tmp_path):
     jobs = Jobs(settings)
+    job_id = long_probe(settings, model, tmp_path)
     processes += [start_worker(settings)]
-    wait_until(lambda: worker_alive(settings))
-    job_id = jobs.start_score(fingerprint, ScoreSettings(model=model, token_budget=8), "local")
-    wait_until(lambda: jobs.get(job_id).status == "running")
+    wait_until(lambda: jobs.get(job_id).stage == "Training")
+    with reading(settings.database_url) as session:
+        owner = session.get(JobRow, job_id).worker_id
     # Every newcomer looks for jobs to take over as soon as it has started.
     processes += [start_worker(settings), start_worker(settings)]
-    wait_until(lambda: jobs.get(job_id).status == "done")
     wait_until(lambda: len(heartbeats.live_workers(settings.database_url)) == 3)
-    time.sleep(3)
-    job = jobs.get(job_id)
-    assert (job.status, job.attempts) == ("done", 1)
+    wait_until(lambda: jobs.get(job_id).status == "done")
+    with reading(settings.database_url) as session:
+        assert session.get(JobRow, job_id).worker_id == owner
+    assert jobs.get(job_id).attempts == 1
 
 
-def test_sigterm_in_the_middle_of_a_job_is_quick_and_leaves_it_to_the_next(settings, model, processes):
-    fingerprint = imported(settings, tiny_dataset(4, words=60))
+def test_sigterm_in_the_middle_of_a_job_is_quick_and_leaves_it_to_the_next(settings, model, processes, tmp_path):
     jobs = Jobs(settings)
-    score = ScoreSettings(model=model, token_budget=8, exact_loop=True)
-    job_id = jobs.start_score(fingerprint, score, "local")
+    job_id = long_probe(settings, model, tmp_path)
     worker = start_worker(settings)
     processes.append(worker)
-    wait_until(lambda: jobs.get(job_id).stage != "")
+    wait_until(lambda: jobs.get(job_id).stage == "Training")
     worker.terminate()
     assert worker.wait(15) == 0
-    assert jobs.get(job_id).status in ("interrupted", "done")
+    assert jobs.get(job_id).status == "interrupted"
     assert not worker_alive(settings)
+    # Nobody has to, but a person may press the button.
+    jobs.resume(job_id, "local")
+    assert jobs.get(job_id).status == "queued"
     processes.append(start_worker(settings))
     wait_until(lambda: jobs.get(job_id).status == "done")
 
