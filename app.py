@@ -14,6 +14,6 @@ st.set_page_config(
 )
 page = shell.navigation()
 shell.start_once()
-shell.count_visit(page)
+shell.enter(page)
 shell.sidebar()
 page.run()

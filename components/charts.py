@@ -1,10 +1,11 @@
 """The two linked charts of the inspect page."""
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from components import frames, plots, selection, theme
-from components.i18n import _, language
+from components.i18n import _, language, translated
 from core.i18n import N_
 from core.store import ScoreRunRecord
 
@@ -22,8 +23,8 @@ def controls(frame: pd.DataFrame, unit: str) -> tuple[str, str, bool, str | None
     score = line.segmented_control(
         _("Score"),
         list(frames.SCORES),
-        format_func=lambda name: _(frames.SCORES[name]),
-        default=None if "inspect_score" in st.session_state else "self_inf_n",
+        format_func=translated(frames.SCORES).get,
+        default="self_inf_n",
         key="inspect_score",
         required=True,
         persist_state="session",
@@ -31,8 +32,8 @@ def controls(frame: pd.DataFrame, unit: str) -> tuple[str, str, bool, str | None
     unit = line.segmented_control(
         _("Answer length in"),
         list(frames.UNITS),
-        format_func=lambda name: _(frames.UNITS[name]),
-        default=None if "inspect_unit" in st.session_state else unit,
+        format_func=translated(frames.UNITS).get,
+        default=unit,
         key="inspect_unit",
         required=True,
         persist_state="session",
@@ -42,8 +43,8 @@ def controls(frame: pd.DataFrame, unit: str) -> tuple[str, str, bool, str | None
     group = line.segmented_control(
         _("Colour by"),
         groups,
-        format_func=lambda name: _(GROUPS[name]),
-        default=None if "inspect_group" in st.session_state else "flag",
+        format_func=translated(GROUPS).get,
+        default="flag",
         key="inspect_group",
         required=True,
         persist_state="session",
@@ -86,7 +87,8 @@ def linked_charts(
             log,
             group,
         )
-        _draw(figure, chart[0], run.dataset, scored, f"answer_{unit}", score, len(points) == len(scored))
+        axes, logs = (f"answer_{unit}", score), (log, log and score not in plots.LOG_SCORES)
+        _draw(figure, chart[0], run.dataset, scored, axes, logs, len(points) == len(scored))
     with right.container(border=True, key="chart_umap"):
         st.markdown(
             f"**{_('Map of gradients')}**",
@@ -101,7 +103,8 @@ def linked_charts(
             figure = plots.umap(
                 placed, _labels(score, unit), theme.colours(), selection.highlighted(*chart, now), group
             )
-            _draw(figure, chart[0], run.dataset, everything, "x", "y", len(placed) == len(everything))
+            whole = len(placed) == len(everything)
+            _draw(figure, chart[0], run.dataset, everything, ("x", "y"), (False, False), whole)
     if len(points) < len(scored):
         st.caption(
             _(
@@ -111,12 +114,20 @@ def linked_charts(
         )
 
 
-def _draw(figure, chart: str, dataset: str, points: pd.DataFrame, x: str, y: str, all_drawn: bool) -> None:
+def _draw(
+    figure: go.Figure,
+    chart: str,
+    dataset: str,
+    points: pd.DataFrame,
+    axes: tuple[str, str],
+    log: tuple[bool, bool],
+    all_drawn: bool,
+) -> None:
     key = selection.chart_key(chart, dataset)
     st.plotly_chart(
         figure,
         key=key,
-        on_select=lambda: selection.take(chart, key, dataset, points, x, y, all_drawn),
+        on_select=lambda: selection.take(chart, key, dataset, points, axes, log, all_drawn),
         selection_mode=("lasso", "box"),
         config=CONFIG,
         alt=_("Scores of rows over the length of their answers")

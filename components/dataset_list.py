@@ -9,16 +9,17 @@ import streamlit as st
 from components import downloads, workspace
 from components.i18n import _, counted, escape
 from core.datasets import RejectedRow, rejected_jsonl
+from core.i18n import N_
 from core.store import DatasetRecord
 
 FORMATS = {
     "alpaca": "Alpaca",
     "dolly": "Dolly",
-    "qa": "Question / answer",
-    "prompt_completion": "Prompt / completion",
+    "qa": N_("Question / answer"),
+    "prompt_completion": N_("Prompt / completion"),
     "messages": "OpenAI messages",
     "conversations": "ShareGPT",
-    "custom": "Custom",
+    "custom": N_("Custom"),
 }
 
 
@@ -40,7 +41,7 @@ def dataset_list(records: list[DatasetRecord]) -> None:
             "name": [record.name for record in records],
             "rows": [record.n_rows for record in records],
             "rejected": [record.n_rejected for record in records],
-            "format": [FORMATS.get(record.mapping.get("format", ""), record.format) for record in records],
+            "format": [_(FORMATS[record.mapping["format"]]) for record in records],
             "holdout": [record.n_holdout for record in records],
             "scored": [bool(runs[record.fingerprint]) for record in records],
             "flagged": [int(store.flags(record.fingerprint)["flagged"].sum()) for record in records],
@@ -85,7 +86,7 @@ def dataset_card(record: DatasetRecord) -> None:
     """Draw what is known of a dataset, with its rejected rows."""
     with st.container(border=True, key="dataset_card"):
         st.subheader(escape(record.name))
-        with st.container(horizontal=True, gap="large"):
+        with st.container(horizontal=True, gap="medium"):
             st.metric(_("Usable rows"), f"{record.n_rows:,}", width="content")
             st.metric(_("Rejected"), f"{record.n_rejected:,}", width="content")
             st.metric(
@@ -101,7 +102,7 @@ def dataset_card(record: DatasetRecord) -> None:
                 {
                     "value": [
                         f"`{record.fingerprint}`",
-                        FORMATS.get(record.mapping.get("format", ""), record.format),
+                        _(FORMATS[record.mapping["format"]]),
                         escape(mapping) or "–",
                         f"{when(record.imported_at)} · {record.imported_by}",
                     ]

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from components import workspace
 from components.i18n import _, escape
 from core.store import DatasetRecord
 
@@ -46,6 +47,12 @@ def _empty(icon: str, heading: str, text: str, action: str, page: str) -> None:
         st.space("medium")
         st.markdown(f"### {icon} {heading}", text_alignment="center")
         st.caption(text, text_alignment="center")
-        if st.button(action, key="empty_action", type="primary", icon=":material/arrow_forward:"):
-            st.switch_page(page)
+        st.button(
+            action,
+            key="empty_action",
+            type="primary",
+            icon=":material/arrow_forward:",
+            on_click=workspace.go,
+            args=(page,),
+        )
         st.space("medium")

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from components import frames, selection, workspace
-from components.i18n import _, counted, say
+from components.i18n import _, counted, keyed, say, translated
 from core.errors import UserError
 from core.scores import top_k
 
@@ -50,8 +50,8 @@ def top_rows(frame: pd.DataFrame, dataset: str) -> None:
         score = st.selectbox(
             _("Ranked by"),
             list(frames.SCORES),
-            format_func=lambda name: _(frames.SCORES[name]),
-            key="top_score",
+            format_func=translated(frames.SCORES).get,
+            key=keyed("top_score"),
         )
         scored = frame[frame[score].notna()]
         k = st.number_input(

@@ -37,7 +37,7 @@ def inspect_frame(rows: pd.DataFrame, scores: pd.DataFrame, flags: pd.DataFrame,
     flagged = flags.loc[flags["flagged"].astype(bool), "row_id"] if len(flags) else []
     frame["flagged"] = frame["row_id"].isin(flagged)
     notes = dict(zip(flags["row_id"], flags["note"].fillna(""), strict=True)) if len(flags) else {}
-    frame["note"] = frame["row_id"].map(notes).fillna("")
+    frame["note"] = [notes.get(row_id, "") for row_id in frame["row_id"]]
     frame["truncated"] = frame["truncated"].fillna(False).astype(bool)
     return frame
 
@@ -97,14 +97,14 @@ def short(text: pd.Series) -> pd.Series:
     return flat.where(flat.str.len() <= PREVIEW, flat.str.slice(0, PREVIEW) + "…")
 
 
-def inside(x: np.ndarray, y: np.ndarray, polygon: tuple[list[float], list[float]]) -> np.ndarray:
+def inside(x: np.ndarray, y: np.ndarray, polygon: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Tell which points lie in a polygon, by crossings.
 
     Parameters
     ----------
     x, y : ndarray of shape (n,)
         Points.
-    polygon : pair of lists of length k
+    polygon : pair of sequences of length k
         Corner coordinates; the last joins the first.
 
     Returns
@@ -121,15 +121,35 @@ def inside(x: np.ndarray, y: np.ndarray, polygon: tuple[list[float], list[float]
     return crossings
 
 
-def chosen_by_shapes(x: np.ndarray, y: np.ndarray, selection: dict) -> np.ndarray:
-    """Tell which points lie in any box or lasso of a plotly selection event, in plotted coordinates."""
+def chosen_by_shapes(
+    x: np.ndarray, y: np.ndarray, selection: dict, log: tuple[bool, bool] = (False, False)
+) -> np.ndarray:
+    """Tell which points lie in any box or lasso of a plotly selection event.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n,)
+        Points in data units, which is also how the event writes its shapes.
+    selection : dict
+        The event's ``selection`` with lists ``box`` and ``lasso``.
+    log : pair of bool
+        Which axes are logarithmic: a lasso's sides are straight on the screen, not in data units.
+    """
+    x, y = _on_screen(x, log[0]), _on_screen(y, log[1])
     chosen = np.zeros(len(x), dtype=bool)
     for box in selection.get("box") or []:
-        (x0, x1), (y0, y1) = sorted(box["x"]), sorted(box["y"])
+        x0, x1 = sorted(_on_screen(box["x"], log[0]))
+        y0, y1 = sorted(_on_screen(box["y"], log[1]))
         chosen |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
     for lasso in selection.get("lasso") or []:
-        chosen |= inside(x, y, (lasso["x"], lasso["y"]))
+        chosen |= inside(x, y, (_on_screen(lasso["x"], log[0]), _on_screen(lasso["y"], log[1])))
     return chosen
+
+
+def _on_screen(values: np.ndarray | list[float], log: bool) -> np.ndarray:
+    numbers = np.asarray(values, dtype=float)
+    # A log axis does not draw what is not positive.
+    return np.log10(np.where(numbers > 0, numbers, np.nan)) if log else numbers
 
 
 def drawn(frame: pd.DataFrame, score: str, limit: int = 20_000) -> pd.DataFrame:

@@ -7,19 +7,29 @@ from core.i18n import LANGUAGES, catalog, translator
 
 
 def language() -> str:
-    """Return the chosen language, or the browser's where nobody chose."""
-    chosen = st.session_state.get("lang")
-    return chosen if chosen in LANGUAGES else _browser_language()
+    """Return the chosen language; until somebody chose, that of the address or of the browser."""
+    if "language" not in st.session_state:
+        wanted = st.query_params.get("lang") or (st.context.locale or "en").split("-")[0].lower()
+        st.session_state["language"] = wanted if wanted in LANGUAGES else "en"
+    return st.session_state["language"]
 
 
-def _browser_language() -> str:
-    spoken = (st.context.locale or "en").split("-")[0].lower()
-    return spoken if spoken in LANGUAGES else "en"
+def keyed(key: str) -> str:
+    """Return a widget key of this language, for selectboxes with translated options.
+
+    A selectbox keeps showing the label that was chosen; under another key it is another selectbox.
+    """
+    return f"{key}_{language()}"
 
 
 def _(message: str) -> str:
     """Translate a message id."""
     return translator(language())(message)
+
+
+def translated(labels: dict[str, str]) -> dict[str, str]:
+    """Translate the labels of a choice, now: Streamlit may ask for one outside of any session."""
+    return {name: _(label) for name, label in labels.items()}
 
 
 def ngettext(singular: str, plural: str, n: int) -> str:
@@ -44,16 +54,23 @@ def escape(text: str) -> str:
 
 
 def language_switch() -> None:
-    """Draw the switch; the choice is kept in the address, so a reload or a shared link keeps it."""
-    codes = list(LANGUAGES)
+    """Draw the switch; the choice is kept in the address, so that a reload or a shared link keeps it."""
+    if st.query_params.get("lang", "en") != language():
+        # Streamlit empties the address when another page is shown.
+        st.query_params["lang"] = language()
+    st.session_state.setdefault("language_switch", language())
     st.segmented_control(
         _("Language"),
-        codes,
+        list(LANGUAGES),
         format_func=LANGUAGES.get,
-        default=None if "lang" in st.session_state else _browser_language(),
-        key="lang",
+        key="language_switch",
         required=True,
-        bind="query-params",
+        on_change=_switch,
         label_visibility="collapsed",
         width="stretch",
     )
+
+
+def _switch() -> None:
+    st.session_state["language"] = st.session_state["language_switch"]
+    st.query_params["lang"] = st.session_state["language"]

@@ -10,7 +10,7 @@ import streamlit as st
 from components import frames, workspace
 from components.dataset_list import FORMATS as FORMAT_NAMES
 from components.dataset_list import rejected_rows
-from components.i18n import _, counted, escape, say
+from components.i18n import _, counted, escape, keyed, say, translated
 from components.import_source import Source, choose_source
 from core.datasets import Dataset, to_dataset
 from core.errors import UserError
@@ -84,7 +84,7 @@ def _mapping_form(source: Source) -> FieldMapping | None:
         st.caption(
             ":material/check_circle: "
             + _("Recognised as {format}. Correct the fields if they are wrong.").format(
-                format=f"**{FORMAT_NAMES[detected.format]}**"
+                format=f"**{_(FORMAT_NAMES[detected.format])}**"
             )
         )
     except UserError as error:
@@ -101,8 +101,8 @@ def _mapping_form(source: Source) -> FieldMapping | None:
         _("Format"),
         names,
         index=names.index(detected.format),
-        format_func=lambda n: _(FORMAT_NAMES[n]),
-        key=f"format_{stamp}",
+        format_func=translated(FORMAT_NAMES).get,
+        key=keyed(f"format_{stamp}"),
     )
     chosen: dict[str, str] = {}
     roles = (*FORMATS[name].required, *FORMATS[name].optional)
@@ -192,14 +192,15 @@ def _import_button(source: Source, dataset: Dataset) -> None:
                 args=(known.fingerprint,),
             )
         return
-    clicked = st.button(
+    st.button(
         counted("Import {n} row", "Import {n} rows", len(dataset.rows)),
         key="import_rows",
         type="primary",
         icon=":material/download_done:",
         disabled=not dataset.rows,
+        on_click=_confirm,
     )
-    if not clicked:
+    if not st.session_state.pop("import_confirmed", False):
         return
     try:
         with st.spinner(_("Importing")):
@@ -210,6 +211,10 @@ def _import_button(source: Source, dataset: Dataset) -> None:
     _open(record.fingerprint)
     st.session_state["imported"] = (record.name, record.n_rows, already)
     st.rerun()
+
+
+def _confirm() -> None:
+    st.session_state["import_confirmed"] = True
 
 
 def _import(source: Source, dataset: Dataset) -> tuple:

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from components import workspace
-from components.i18n import _, escape, say
+from components.i18n import _, escape, say, translated
 from core.datasets import read_hub
 from core.errors import UserError
 from core.i18n import N_
@@ -49,8 +49,8 @@ def choose_source() -> Source | None:
     kind = st.segmented_control(
         _("Where is it?"),
         list(SOURCES),
-        format_func=lambda name: _(SOURCES[name]),
-        default=None if "import_kind" in st.session_state else "upload",
+        format_func=translated(SOURCES).get,
+        default="upload",
         key="import_kind",
         required=True,
         label_visibility="collapsed",

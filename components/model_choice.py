@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from components import workspace
-from components.i18n import _
+from components.i18n import _, translated
 from core.i18n import N_
 
 BUNDLED = "bundled"
@@ -18,10 +18,11 @@ def model_choice(key: str) -> str | None:
     kind = st.segmented_control(
         _("Model"),
         list(KINDS),
-        format_func=lambda name: _(KINDS[name]),
-        default=None if f"{key}_kind" in st.session_state else _kind_of(default),
+        format_func=translated(KINDS).get,
+        default=_kind_of(default),
         key=f"{key}_kind",
         required=True,
+        wrap=True,
         persist_state="session",
     )
     if kind == BUNDLED:

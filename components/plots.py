@@ -12,6 +12,8 @@ from components.theme import Colours
 HEIGHT = 350
 # One group more than the palette would repeat a colour; small groups go together.
 MAX_GROUPS = 7
+# Scores that are logarithms already.
+LOG_SCORES = ("self_inf_n",)
 
 
 def score_length(
@@ -46,7 +48,7 @@ def score_length(
     length = f"answer_{unit}"
     figure = _points(frame, length, score, labels, colours, selected, group)
     figure.update_xaxes(title=labels["x"], type="log" if log else "linear")
-    figure.update_yaxes(title=labels["y"], type="log" if log and score != "self_inf_n" else "linear")
+    figure.update_yaxes(title=labels["y"], type="log" if log and score not in LOG_SCORES else "linear")
     if log:
         _plain_log_ticks(figure, "xaxis", frame[length])
     return figure
@@ -139,10 +141,10 @@ def hover_text(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _plain_log_ticks(figure: go.Figure, axis: str, values: pd.Series) -> None:
-    # Plotly writes 2 and 5 between powers of ten as bare digits; whole numbers read better.
+    # Plotly writes 2 and 5 between powers of ten as bare digits; few whole numbers read better.
     top = float(values.max()) if len(values) else 1.0
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000) if tick <= top * 1.3]
-    figure.update_layout({axis: {"tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks]}})
+    ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000) if tick <= top * 1.3]
+    figure.update_layout({axis: {"tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks], "tickangle": 0}})
 
 
 def _layout(colours: Colours) -> dict:

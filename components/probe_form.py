@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from components import workspace
-from components.i18n import _, counted, say
+from components.i18n import _, counted, keyed, say, translated
 from components.model_choice import model_choice
 from components.prompt_upload import prompt_upload
 from core.errors import UserError
@@ -45,8 +45,8 @@ def probe_form(dataset: DatasetRecord) -> None:
             method = st.segmented_control(
                 _("Method"),
                 list(METHODS),
-                format_func=lambda name: _(METHODS[name]),
-                default=None if "probe_method" in st.session_state else DEFAULTS.method,
+                format_func=translated(METHODS).get,
+                default=DEFAULTS.method,
                 key="probe_method",
                 required=True,
                 help=_("LoRA trains a small adapter; it is faster. All weights changes the whole model."),
@@ -94,8 +94,8 @@ def _prompt_source() -> tuple[str | None, int | None]:
     source = st.selectbox(
         _("Harmful prompts"),
         list(PROMPT_SETS),
-        format_func=lambda name: _(PROMPT_SETS[name]),
-        key="probe_prompts",
+        format_func=translated(PROMPT_SETS).get,
+        key=keyed("probe_prompts"),
         persist_state="session",
         help=_("Questions that an aligned model refuses. They are only asked, never trained on."),
     )

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from components.dataset_list import when
-from components.i18n import _
+from components.i18n import _, keyed
 from components.model_choice import model_label
 from components.probe_form import settings_line
 from core.store import ProbeRecord
@@ -14,16 +14,17 @@ def choice(records: list[ProbeRecord]) -> ProbeRecord | None:
     if not records:
         return None
     by_id = {record.probe_id: record for record in records}
+    key = keyed("probe")
     if (wanted := st.session_state.pop("show_probe", None)) in by_id:
-        st.session_state["probe"] = wanted
-    if st.session_state.get("probe") not in by_id:
-        st.session_state["probe"] = records[0].probe_id
+        st.session_state[key] = wanted
+    if st.session_state.get(key) not in by_id:
+        st.session_state[key] = records[0].probe_id
     st.subheader(_("Results"))
     chosen = st.selectbox(
         _("Probe"),
         list(by_id),
-        format_func=lambda probe_id: label(by_id[probe_id]),
-        key="probe",
+        format_func={probe_id: label(record) for probe_id, record in by_id.items()}.get,
+        key=key,
         label_visibility="collapsed",
         persist_state="session",
     )

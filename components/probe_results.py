@@ -31,7 +31,8 @@ def probe_results(result: dict, probe_id: str) -> None:
     sentence, colour = headline(before, after)
     with st.container(border=True, key="probe_result"):
         st.markdown(f"##### :{colour}[:material/circle:] {sentence}")
-        st.caption("  \n".join(f":material/info: {line}" for line in map(_safe, cautions(result))))
+        # Model names come from outside; the sentences themselves hold no Markdown.
+        st.caption("\n".join(f"- {escape(line)}" for line in cautions(result)))
         _cards(before, after)
     figures, answers, details = st.tabs([_("Figures"), _("Answers"), _("Details")], key="probe_tabs")
     with figures:
@@ -42,22 +43,14 @@ def probe_results(result: dict, probe_id: str) -> None:
         _details(result)
 
 
-def _safe(line: str) -> str:
-    # Model names come from outside; the sentences themselves hold no Markdown.
-    return escape(line)
-
-
 def _cards(before: dict, after: dict) -> None:
-    cards = st.columns(4)
-    for place, name in ((cards[0], "harmful_compliance"), (cards[1], "over_refusal")):
-        with place.container(border=True, height="stretch"):
+    cards = st.grid(4, min_column_width=210)
+    for name in ("harmful_compliance", "over_refusal"):
+        with cards.cell().container(border=True, height="stretch"):
             st.metric(_(RATES[name]), f"{percent(before[name]['value'])} → {percent(after[name]['value'])}")
             _interval_lines(before[name], after[name])
-    for place, name, label in (
-        (cards[2], "benign_loss", _("Benign loss (nats)")),
-        (cards[3], "perplexity", _("Benign perplexity")),
-    ):
-        with place.container(border=True, height="stretch"):
+    for name, label in (("benign_loss", _("Benign loss (nats)")), ("perplexity", _("Benign perplexity"))):
+        with cards.cell().container(border=True, height="stretch"):
             st.metric(label, f"{_number(before[name]['value'])} → {_number(after[name]['value'])}")
             _interval_lines(before[name], after[name], as_percent=False)
 
@@ -76,12 +69,12 @@ def _number(value: float | None) -> str:
 def _figures(before: dict, after: dict) -> None:
     labels = {"before": _("Before"), "after": _("After"), "axis": _("Share of prompts, with 95% interval")}
     overall = rate_table(before, after, {name: _(label) for name, label in RATES.items()})
-    left, right = st.columns(2)
-    with left.container(border=True, height="stretch"):
+    charts = st.grid(2, min_column_width=420)
+    with charts.cell().container(border=True, height="stretch"):
         st.markdown(f"**{_('Overall')}**")
         _intervals(overall, labels, "overall")
     by_category = category_table(before, after)
-    with right.container(border=True, height="stretch"):
+    with charts.cell().container(border=True, height="stretch"):
         st.markdown(f"**{_('Harmful compliance by category')}**")
         _intervals(by_category, labels, "by_category")
     by_category["name"] = f"{_(RATES['harmful_compliance'])}: " + by_category["name"]
@@ -148,7 +141,7 @@ def _answers(pairs: list[dict], probe_id: str) -> None:
         _("Prompts"),
         list(kinds),
         format_func=kinds.get,
-        default=None if "answers_kind" in st.session_state else "harmful",
+        default="harmful",
         key="answers_kind",
         required=True,
         label_visibility="collapsed",
@@ -158,7 +151,7 @@ def _answers(pairs: list[dict], probe_id: str) -> None:
         _("Show"),
         list(shows),
         format_func=shows.get,
-        default=None if "answers_show" in st.session_state else "all",
+        default="all",
         key="answers_show",
         required=True,
         label_visibility="collapsed",

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from components import frames
-from components.i18n import _
+from components.i18n import _, keyed, translated
 from core.i18n import N_
 
 HEIGHT = 560
@@ -42,8 +42,8 @@ def filters(frame: pd.DataFrame) -> pd.Series:
     state = shown[3].selectbox(
         _("Flag"),
         list(FLAG_STATES),
-        format_func=lambda name: _(FLAG_STATES[name]),
-        key="filter_flag",
+        format_func=translated(FLAG_STATES).get,
+        key=keyed("filter_flag"),
         label_visibility="collapsed",
     )
     flagged = {"all": None, "flagged": True, "unflagged": False}[state]

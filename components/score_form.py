@@ -3,7 +3,7 @@
 import streamlit as st
 
 from components import workspace
-from components.i18n import _, counted, say
+from components.i18n import _, counted, keyed, say, translated
 from components.job_card import duration, job_card
 from components.model_choice import model_choice
 from core.errors import UserError
@@ -28,7 +28,7 @@ def score_section(dataset: DatasetRecord) -> None:
     elif runs:
         _scored(runs[0])
     with st.container(border=True, key="score_section"):
-        st.subheader(_("Score"))
+        st.subheader(_("Scoring"))
         st.caption(_("Computes for every row how strongly the model would learn from it. Runs in the background."))
         settings = _settings_form()
         _buttons(dataset, settings)
@@ -48,15 +48,15 @@ def _settings_form() -> ScoreSettings | None:
             _("When a row is longer"),
             list(TRUNCATIONS),
             index=list(TRUNCATIONS).index(defaults.truncate),
-            format_func=lambda name: _(TRUNCATIONS[name]),
-            key="score_truncate",
+            format_func=translated(TRUNCATIONS).get,
+            key=keyed("score_truncate"),
         )
         length_unit = unit.selectbox(
             _("Answer length in"),
             list(UNITS),
             index=list(UNITS).index(defaults.length_unit),
-            format_func=lambda name: _(UNITS[name]),
-            key="score_unit",
+            format_func=translated(UNITS).get,
+            key=keyed("score_unit"),
             help=_(
                 "Tokens suit every language. Words are counted at white space, "
                 "which means nothing in Japanese or Chinese."
@@ -135,5 +135,11 @@ def _scored(run) -> None:
             if run.n_unscorable:
                 parts.append(counted("{n} row not scorable", "{n} rows not scorable", run.n_unscorable))
             st.caption(" · ".join(parts))
-        if line.button(_("Inspect rows"), key="to_inspect", type="primary", icon=":material/arrow_forward:"):
-            st.switch_page("pages/inspect_rows.py")
+        line.button(
+            _("Inspect rows"),
+            key="to_inspect",
+            type="primary",
+            icon=":material/arrow_forward:",
+            on_click=workspace.go,
+            args=("pages/inspect_rows.py",),
+        )

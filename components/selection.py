@@ -42,13 +42,25 @@ def chart_key(chart: str, dataset: str) -> str:
     return f"{chart}_{dataset}_{st.session_state.get('chart_round', 0)}"
 
 
-def take(chart: str, key: str, dataset: str, points: pd.DataFrame, x: str, y: str, all_drawn: bool) -> None:
+def take(
+    chart: str,
+    key: str,
+    dataset: str,
+    points: pd.DataFrame,
+    axes: tuple[str, str],
+    log: tuple[bool, bool],
+    all_drawn: bool,
+) -> None:
     """Copy a chart's selection into the session (the chart's ``on_select`` callback).
 
     Parameters
     ----------
     points : DataFrame
-        All rows with ``row_id`` and the plotted columns `x` and `y`, also those a sampled chart did not draw.
+        All rows with ``row_id`` and the plotted columns, also those a sampled chart did not draw.
+    axes : pair of str
+        The plotted columns.
+    log : pair of bool
+        Which axes are logarithmic.
     all_drawn : bool
         Whether the chart drew every row. If not, lasso and box decide over all rows here.
     """
@@ -56,7 +68,8 @@ def take(chart: str, key: str, dataset: str, points: pd.DataFrame, x: str, y: st
     if all_drawn or not (selection.get("box") or selection.get("lasso")):
         ids = [int(point["customdata"][0]) for point in selection["points"]]
     else:
-        mask = frames.chosen_by_shapes(points[x].to_numpy(float), points[y].to_numpy(float), selection)
+        x, y = (points[axis].to_numpy(float) for axis in axes)
+        mask = frames.chosen_by_shapes(x, y, selection, log)
         ids = points.loc[mask, "row_id"].tolist()
     if ids:
         st.session_state["picked"] = Picked(dataset, list(dict.fromkeys(ids)), chart)

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from components import theme, workspace
+from components import frames, theme, workspace
 from components.i18n import _, language_switch, say
 from components.job_card import KINDS
 from core import worker
@@ -50,8 +50,14 @@ def navigation() -> Any:
     )
 
 
-def count_visit(page: Any) -> None:
-    """Notice that another page is shown: charts forget their selection then (see `selection.signature`)."""
+def enter(page: Any) -> None:
+    """Say that this run goes through app.py, and count visits of pages.
+
+    Charts forget their selection when their page is left; see `selection.signature`.
+    """
+    if target := st.session_state.pop("go_to", None):
+        st.switch_page(target)
+    st.session_state["in_app"] = True
     if st.session_state.get("page_shown") != page.url_path:
         st.session_state["page_shown"] = page.url_path
         st.session_state["page_visit"] = st.session_state.get("page_visit", 0) + 1
@@ -64,7 +70,7 @@ def through_app() -> None:
     page of the address alone (after a restart of the server, for a browser that was on it). Declaring the pages
     tells it better, and the next run goes through app.py.
     """
-    if "page_shown" not in st.session_state:
+    if not st.session_state.pop("in_app", False):
         navigation()
         st.rerun()
 
@@ -81,24 +87,31 @@ def sidebar() -> None:
 
 
 def dataset_chooser() -> None:
-    """Let the current dataset be chosen; it stays in the address."""
+    """Let the current dataset be chosen; its fingerprint stays in the address."""
     names = {record.fingerprint: record.name for record in workspace.store().datasets()}
     if not names:
         st.caption(_("No dataset yet. Import one on the Datasets page."))
         return
-    if wanted := st.session_state.pop("choose_dataset", None):
-        st.session_state["dataset"] = wanted
+    wanted = st.session_state.get("dataset") or st.query_params.get("dataset")
+    current = wanted if wanted in names else next(iter(names))
+    st.session_state["dataset"] = current
+    if st.query_params.get("dataset") != current:
+        st.query_params["dataset"] = current
+    labels = {fingerprint: _label(fingerprint, names) for fingerprint in names}
+    # Another choice or another list is another selectbox: one keeps showing the label that was chosen.
+    key = f"dataset_{current}_{frames.text_key(' '.join(labels.values()))}"
     st.selectbox(
         _("Dataset"),
-        list(names),
-        format_func=lambda fingerprint: _label(fingerprint, names),
-        key="dataset",
-        bind="query-params",
+        list(labels),
+        index=list(labels).index(current),
+        format_func=labels.get,
+        key=key,
+        on_change=lambda: workspace.choose(st.session_state[key]),
     )
 
 
 def _label(fingerprint: str, names: dict[str, str]) -> str:
-    name = names.get(fingerprint, fingerprint)
+    name = names[fingerprint]
     # Two versions of one file carry one name.
     return f"{name} · {fingerprint[:6]}" if list(names.values()).count(name) > 1 else name
 

@@ -38,11 +38,11 @@ def metrics(frame: pd.DataFrame, score: str, unit: str) -> None:
     top = frames.ranked(scored, score).head(TOP)
     length = top[f"answer_{unit}"].median()
     everywhere = scored[f"answer_{unit}"].median()
-    rows, flagged, truncated, median = st.columns(4)
+    cards = st.grid(4, min_column_width=130)
     look = {"border": True, "height": "stretch", "delta_color": "off", "delta_arrow": "off"}
     missing = len(frame) - len(scored)
     held = int(frame["holdout"].sum())
-    rows.metric(
+    cards.metric(
         _("Rows"),
         f"{len(frame):,}",
         counted("{n} not scorable", "{n} not scorable", missing)
@@ -51,18 +51,18 @@ def metrics(frame: pd.DataFrame, score: str, unit: str) -> None:
         **look,
     )
     count = int(frame["flagged"].sum())
-    flagged.metric(_("Flagged"), f"{count:,}", f"{count / max(1, len(frame)):.1%}", **look)
+    cards.metric(_("Flagged"), f"{count:,}", f"{count / max(1, len(frame)):.1%}", **look)
     cut = int(scored["truncated"].sum())
-    truncated.metric(
+    cards.metric(
         _("Truncated"),
         f"{cut / max(1, len(scored)):.1%}",
         counted("{n} row", "{n} rows", cut),
         help=_("Rows longer than the longest input. What was cut could not count."),
         **look,
     )
-    median.metric(
+    cards.metric(
         _("Median answer, top {n}").format(n=min(TOP, len(scored))),
-        _length(length, unit),
+        "–" if pd.isna(length) else f"{length:,.0f}",
         _("all rows: {length}").format(length=_length(everywhere, unit)),
         help=_("If the highest rows are all very short or all very long, the score mostly measures length."),
         **look,

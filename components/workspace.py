@@ -32,7 +32,12 @@ def actor() -> str:
 
 def choose(fingerprint: str) -> None:
     """Make a dataset the current one from the next run on."""
-    st.session_state["choose_dataset"] = fingerprint
+    st.session_state["dataset"] = fingerprint
+
+
+def go(page: str) -> None:
+    """Show another page from the next run on (for callbacks; `shell.enter` does it)."""
+    st.session_state["go_to"] = page
 
 
 def current() -> DatasetRecord | None:

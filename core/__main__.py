@@ -155,7 +155,7 @@ def bench(
     model: Model = "bundled",
     max_length: MaxLength = 512,
     limit: Annotated[int, typer.Option(min=1, help="Rows to measure on.")] = 40,
-    token_budget: Annotated[int, typer.Option(min=1, help="Padded tokens in one batch.")] = 2048,
+    token_budget: Annotated[int, typer.Option(min=1, help="Padded tokens in one batch.")] = 1024,
 ) -> None:
     """Time the gradient engine against row-by-row autograd and the matmul limit; prints JSON."""
     from core import models

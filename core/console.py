@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.progress import OnProgress
+from core.progress import OnProgress, ignore_progress
 from core.progress import Progress as Point
 
 
 @contextmanager
 def terminal_progress() -> Iterator[OnProgress]:
     """Yield a callback that draws one bar a stage on stderr (nothing where stderr is not a terminal)."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield ignore_progress
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         tasks = {}
 
         def show(point: Point) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.settings import Settings
+from core.tables import Table
 
 # How long a writer waits for another one before "database is locked" becomes an error.
 BUSY_SECONDS = 30
@@ -31,9 +33,9 @@ def engine(url: str) -> Engine:
     """Return this process's engine for a database URL."""
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(driver_url(url), pool_pre_ping=True)
-    sqlite = create_engine(url, connect_args={"check_same_thread": False})
+    made = create_engine(url, connect_args={"check_same_thread": False})
 
-    @event.listens_for(sqlite, "connect")
+    @event.listens_for(made, "connect")
     def _prepare(connection: Any, _: Any) -> None:
         # Hand transactions over to us: sqlite3's own would start writers as readers, and two readers
         # that both want to write cannot wait for each other.
@@ -41,11 +43,11 @@ def engine(url: str) -> Engine:
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
         connection.execute("PRAGMA foreign_keys=ON")
 
-    @event.listens_for(sqlite, "begin")
+    @event.listens_for(made, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
-    return sqlite
+    return made
 
 
 @contextmanager
@@ -64,6 +66,11 @@ def writing(url: str) -> Iterator[Session]:
     immediate = engine(url).execution_options(sqlite_begin="BEGIN IMMEDIATE")
     with Session(immediate, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def insert_into(session: Session, table: type[Table]) -> Any:
+    """Return this database's INSERT, the one that knows ON CONFLICT."""
+    return (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(table)
 
 
 def database_time(session: Session) -> float:

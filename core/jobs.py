@@ -24,8 +24,9 @@ from core.heartbeats import shown_status
 from core.i18n import N_
 from core.selection import selection_of
 from core.settings import Settings
-from core.store import Store, require_role
+from core.store import Store
 from core.tables import DatasetRow, JobRow, ProbeRow, utc_now
+from core.users import require_role
 
 if TYPE_CHECKING:
     from dbos import DBOSClient

@@ -26,7 +26,8 @@ class ScoreSettings(BaseModel):
     exact_loop : bool
         Score row by row with autograd over all parameters instead of the batched engine.
     token_budget : int
-        Padded tokens in one batch, which is also what a killed run can lose.
+        Padded tokens in one batch, which is also what a killed run can lose. Changes the last digits only, hence
+        not part of the key.
     limit : int, optional
         Score the first ``limit`` usable rows only.
     """
@@ -38,12 +39,12 @@ class ScoreSettings(BaseModel):
     truncate: Literal["prompt", "tail"] = "prompt"
     length_unit: Literal["tokens", "words"] = "tokens"
     exact_loop: bool = False
-    token_budget: PositiveInt = 2048
+    token_budget: PositiveInt = 1024
     limit: PositiveInt | None = None
 
     def key(self, model_id: str) -> str:
         """Return the content address of a run with these settings on model ``model_id`` (16 hex digits)."""
-        parts = self.model_dump(exclude={"model", "length_unit", "limit"})
+        parts = self.model_dump(exclude={"model", "length_unit", "limit", "token_budget"})
         text = json.dumps({"engine": ENGINE_VERSION, "model_id": model_id, **parts}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -160,7 +160,8 @@ class ScoringRun:
         return self._engine
 
     def _chunk_path(self, chunk: int) -> Path:
-        return self.folder / f"chunk-{chunk:05d}.npz"
+        # Another token budget makes other chunks of the same rows.
+        return self.folder / f"chunk-{self.settings.token_budget}-{chunk:05d}.npz"
 
 
 def prepare(

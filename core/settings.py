@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     max_length: Annotated[int, Field(ge=8)] = 512
     truncate: Literal["prompt", "tail"] = "prompt"
     length_unit: Literal["tokens", "words"] = "tokens"
-    token_budget: PositiveInt = 2048
+    # Larger batches are slower on a CPU: their logits no longer fit the caches.
+    token_budget: PositiveInt = 1024
     import_roots: Annotated[list[Path], NoDecode] = Field(default_factory=lambda: [Path.cwd(), Path.home()])
     default_model: str = "bundled"
 

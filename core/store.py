@@ -3,7 +3,7 @@
 Files live under content addresses only; no name from a dataset or a person ever becomes part of a path::
 
     datasets/<fingerprint>/source.<ext>  rows.parquet  rejected.jsonl
-    datasets/<fingerprint>/scores/<run_id>/  chunk-*.parquet  scores.parquet  features.npy  umap.parquet
+    datasets/<fingerprint>/scores/<content>-<key>/  chunk-*.npz  scores.parquet  features.npy  umap.parquet
     probes/<probe_id>.json               probes/before/<key>.json
 """
 
@@ -11,90 +11,33 @@ import json
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core import database
 from core.datasets import Dataset, holdout_ids, rejected_jsonl
 from core.errors import UserError
 from core.files import replacing, write_json
+from core.flags import read_flags, write_flags
 from core.heartbeats import shown_status
 from core.i18n import N_
 from core.rows import RejectedRow, Row, Turn
 from core.runs import run_address
 from core.scores import with_length_unit
 from core.settings import Settings
-from core.tables import DatasetRow, FlagRow, JobRow, ProbeRow, ScoreRunRow, Table, UserRow, utc_now
+from core.store_records import DatasetRecord, ProbeRecord, ScoreRunRecord
+from core.tables import DatasetRow, JobRow, ProbeRow, ScoreRunRow, UserRow, utc_now
+from core.users import User, add_first_user, find_user, require_role, set_user
 
-ROLES = ("viewer", "reviewer", "steward", "admin")
+__all__ = ["DatasetRecord", "ProbeRecord", "ScoreRunRecord", "Store", "User"]
+
 _SOURCE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
 _ADDRESS = re.compile(r"[0-9a-f]{8,64}")
-
-
-@dataclass(frozen=True)
-class User:
-    """A person and their role."""
-
-    name: str
-    role: str
-
-
-@dataclass(frozen=True)
-class DatasetRecord:
-    """An imported dataset; `mapping` is the field mapping as JSON values."""
-
-    fingerprint: str
-    name: str
-    n_rows: int
-    n_rejected: int
-    format: str
-    mapping: dict[str, Any]
-    imported_at: datetime
-    imported_by: str
-    n_holdout: int
-
-
-@dataclass(frozen=True)
-class ScoreRunRecord:
-    """A finished scoring; `umap_skipped` says why there is no map, if there is none."""
-
-    run_id: str
-    dataset: str
-    model: str
-    model_name: str
-    settings: dict[str, Any]
-    n_rows: int
-    n_unscorable: int
-    umap_skipped: str | None
-    created_at: datetime
-    created_by: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class ProbeRecord:
-    """A probe; `status` is that of its job."""
-
-    probe_id: str
-    dataset: str
-    job_id: str
-    created_at: datetime
-    created_by: str
-    settings: dict[str, Any]
-    n_rows: int
-    status: str
-
-
-def insert_into(session: Session, table: type[Table]) -> Any:
-    """Return this database's INSERT, the one that knows ON CONFLICT."""
-    return (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(table)
 
 
 class Store:
@@ -111,19 +54,14 @@ class Store:
         self.url = settings.database_url
         (settings.workspace / "datasets").mkdir(parents=True, exist_ok=True)
         database.migrate(settings)
-        with database.reading(self.url) as session:
-            empty = session.scalar(select(UserRow.name).limit(1)) is None
-        if empty:
-            with database.writing(self.url) as session:
-                first = insert_into(session, UserRow).values(name="local", role="admin", created_at=utc_now())
-                session.execute(first.on_conflict_do_nothing())
+        add_first_user(self.url)
 
     # People
 
     def user(self, name: str) -> User:
         """Return a user; an unknown name is a UserError."""
         with database.reading(self.url) as session:
-            return _user(session, name)
+            return find_user(session, name)
 
     def users(self) -> list[User]:
         """Return everybody, by name."""
@@ -132,20 +70,7 @@ class Store:
 
     def set_user(self, name: str, role: str, actor: str) -> User:
         """Add a user or change a role; admins only."""
-        if role not in ROLES:
-            raise UserError(N_("{role} is not a role; roles are {roles}."), role=role, roles=", ".join(ROLES))
-        if not name.strip():
-            raise UserError(N_("A user needs a name."))
-        with database.writing(self.url) as session:
-            require_role(session, actor, "admin")
-            if actor == name and role != "admin":
-                raise UserError(N_("You cannot take the admin role away from yourself."))
-            row = session.get(UserRow, name)
-            if row is None:
-                session.add(UserRow(name=name, role=role, created_at=utc_now()))
-            else:
-                row.role = role
-        return User(name, role)
+        return set_user(self.url, name, role, actor)
 
     # Datasets
 
@@ -303,7 +228,7 @@ class Store:
             "created_by": actor,
         }
         with database.writing(self.url) as session:
-            insert = insert_into(session, ScoreRunRow).values(run_id=address, **values)
+            insert = database.insert_into(session, ScoreRunRow).values(run_id=address, **values)
             session.execute(insert.on_conflict_do_update(index_elements=[ScoreRunRow.run_id], set_=values))
         return address
 
@@ -331,12 +256,7 @@ class Store:
 
     def flags(self, fingerprint: str) -> pd.DataFrame:
         """Return every mark ever set on rows: row_id, flagged, actor, note, updated_at, version."""
-        columns = ["row_id", "flagged", "actor", "note", "updated_at", "version"]
-        query = select(*(getattr(FlagRow, name) for name in columns)).where(FlagRow.dataset == fingerprint)
-        with database.reading(self.url) as session:
-            rows = session.execute(query.order_by(FlagRow.row_id)).all()
-        table = pd.DataFrame([tuple(row) for row in rows], columns=columns)
-        return table.astype({"row_id": "int64", "flagged": "bool", "version": "int64"})
+        return read_flags(self.url, fingerprint)
 
     def set_flags(self, fingerprint: str, row_ids: Iterable[int], flagged: bool, actor: str, note: str = "") -> int:
         """Flag or unflag rows; needs the role reviewer.
@@ -346,37 +266,19 @@ class Store:
         int
             How many rows changed; rows that already were so keep their version, actor and time.
         """
-        wanted = {int(row_id) for row_id in row_ids}
         with database.reading(self.url) as session:
             require_role(session, actor, "reviewer")
             _dataset(session, fingerprint)
-        known = set(pd.read_parquet(self.dataset_folder(fingerprint) / "rows.parquet", columns=["row_id"])["row_id"])
-        if unknown := sorted(wanted - known):
+        wanted = {int(row_id) for row_id in row_ids}
+        path = self.dataset_folder(fingerprint) / "rows.parquet"
+        known = pd.read_parquet(path, columns=["row_id"])["row_id"]
+        if unknown := sorted(wanted - set(known)):
             raise UserError(
                 N_("{count} of the rows are not in this dataset, for example row {row_id}."),
                 count=len(unknown),
                 row_id=unknown[0],
             )
-        with database.writing(self.url) as session:
-            # Again, in the transaction that writes: a role may have been taken away meanwhile.
-            require_role(session, actor, "reviewer")
-            query = select(FlagRow.row_id, FlagRow.flagged, FlagRow.note).where(FlagRow.dataset == fingerprint)
-            before = {row_id: (mark, old) for row_id, mark, old in session.execute(query.with_for_update())}
-            changed = [
-                row_id
-                for row_id in sorted(wanted)
-                if before.get(row_id, (False, ""))[0] != flagged or (note and before.get(row_id, (0, ""))[1] != note)
-            ]
-            if changed:
-                insert = insert_into(session, FlagRow)
-                new = {"flagged": flagged, "actor": actor, "note": note, "updated_at": utc_now()}
-                upsert = insert.on_conflict_do_update(
-                    index_elements=[FlagRow.dataset, FlagRow.row_id],
-                    set_={**{name: insert.excluded[name] for name in new}, "version": FlagRow.version + 1},
-                )
-                values = [{"dataset": fingerprint, "row_id": row_id, "version": 1, **new} for row_id in changed]
-                session.execute(upsert, values)
-        return len(changed)
+        return write_flags(self.url, fingerprint, wanted, flagged, actor, note)
 
     # Probes
 
@@ -414,25 +316,6 @@ class Store:
     def save_probe_result(self, probe_id: str, result: dict[str, Any]) -> None:
         """Write a probe's result (the worker's business)."""
         write_json(self.probe_path(probe_id), result)
-
-
-def require_role(session: Session, actor: str, role: str) -> None:
-    """Raise a UserError unless the actor has this role or a higher one, now, in the database."""
-    user = _user(session, actor)
-    if ROLES.index(user.role) < ROLES.index(role):
-        raise UserError(
-            N_("{actor} may not do this: it takes the role {needed}, and {actor} is {role}."),
-            actor=actor,
-            needed=role,
-            role=user.role,
-        )
-
-
-def _user(session: Session, name: str) -> User:
-    row = session.get(UserRow, name)
-    if row is None:
-        raise UserError(N_("{name} is not a user of this workspace; an admin can add them."), name=name[:80])
-    return User(row.name, row.role)
 
 
 def _dataset(session: Session, fingerprint: str) -> DatasetRow:

@@ -8,21 +8,20 @@ from components.score_form import score_section
 
 shell.through_app()
 records = workspace.store().datasets()
-title, action = st.columns([4, 1], vertical_alignment="bottom")
-with title:
+head = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
+with head.container(width="stretch"):
     st.title(_("Datasets"))
     st.caption(_("Fine-tuning data, checked row by row. Choose one to score it and to look for rows that stand out."))
-if not import_form.opened():
-    action.button(
+if import_form.opened():
+    import_form.import_section()
+else:
+    head.button(
         _("Import a dataset"),
         key="open_import",
         type="secondary" if records else "primary",
         icon=":material/add:",
-        width="stretch",
         on_click=import_form.open_form,
     )
-else:
-    import_form.import_section()
 import_form.notice()
 
 if records:
