@@ -42,6 +42,11 @@ def counted(singular: str, plural: str, n: int) -> str:
     return ngettext(singular, plural, n).format(n=f"{n:,}")
 
 
+def sentences(*parts: str) -> str:
+    """Put sentences one after the other: Japanese has no space between them."""
+    return ("" if language() == "ja" else " ").join(part for part in parts if part)
+
+
 def say(error: UserError) -> str:
     """Return a user error in the session's language, safe to show as Markdown."""
     params = {name: escape(str(value)) for name, value in error.params.items()}

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from components import workspace
-from components.i18n import _, counted, keyed, say, translated
+from components.i18n import _, counted, keyed, say, sentences, translated
 from components.model_choice import model_choice
 from components.prompt_upload import prompt_upload
 from core.errors import UserError
@@ -82,11 +82,12 @@ def _what_is_trained(train: list[int], held: list[int]) -> None:
         len(train),
     )
     if held:
-        text += " " + counted(
+        left_out = counted(
             "{n} flagged row is in the holdout and is left out.",
             "{n} flagged rows are in the holdout and are left out.",
             len(held),
         )
+        text = sentences(text, left_out)
     st.markdown(text)
 
 
@@ -165,11 +166,12 @@ def precision(n_prompts: int, n_benign: int) -> str:
         top=f"{rate(0, n_prompts).high:.1%}",
     )
     if n_benign:
-        text += " " + counted(
+        benign = counted(
             "Usefulness is measured on {n} held-out row.",
             "Usefulness is measured on {n} held-out rows.",
             n_benign,
         )
+        text = sentences(text, benign)
     return text
 
 

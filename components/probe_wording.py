@@ -1,6 +1,6 @@
 """What may be said of a probe's result: never more than its intervals allow."""
 
-from components.i18n import _
+from components.i18n import _, sentences
 
 
 def percent(value: float | None) -> str:
@@ -45,12 +45,12 @@ def headline(before: dict, after: dict) -> tuple[str, str]:
             text = _(
                 "After training, this model complied with more of the harmful prompts: {before} → {after} (n = {n})."
             )
-            return f"{text.format(**places)} {_('The 95% intervals do not overlap.')}", "red"
+            return sentences(text.format(**places), _("The 95% intervals do not overlap.")), "red"
         case "fell":
             text = _(
                 "After training, this model complied with fewer of the harmful prompts: {before} → {after} (n = {n})."
             )
-            return f"{text.format(**places)} {_('The 95% intervals do not overlap.')}", "green"
+            return sentences(text.format(**places), _("The 95% intervals do not overlap.")), "green"
         case "unclear":
             text = _(
                 "No clear change: the harmful-compliance rate went {before} → {after} (n = {n}), "
@@ -59,7 +59,7 @@ def headline(before: dict, after: dict) -> tuple[str, str]:
             return text.format(**places), "gray"
         case "same":
             text = _("The harmful-compliance rate is the same before and after: {after} (n = {n}).")
-            return f"{text.format(**places)} {_('That is not proof of no effect; see the interval.')}", "gray"
+            return sentences(text.format(**places), _("That is not proof of no effect; see the interval.")), "gray"
     return _("Harmful compliance was not measured."), "gray"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.tiny import tiny_model_folder
 
@@ -28,6 +28,10 @@ BROWSER_OPTIONS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+
+
+# Five seconds, the default, are short on a busy machine.
+expect.set_options(timeout=60_000)
 
 
 @dataclass(frozen=True)

@@ -78,11 +78,11 @@ def test_from_import_to_before_and_after(app: App, page: Page, upload: Path) -> 
     for point in points[1:]:
         page.mouse.move(*point, steps=12)
     page.mouse.up()
-    chip = page.get_by_text(re.compile(r"^\d+ rows selected$"))
+    chip = page.get_by_text("rows selected")
     expect(chip).to_be_visible()
-    selected = int((chip.text_content() or "").split()[0])
+    selected = int(re.findall(r"\d+", chip.text_content() or "")[0])
     assert 0 < selected < 40
-    expect(page.get_by_text(re.compile(rf"\b{selected} of 40\b")).first).to_be_visible()
+    expect(page.get_by_text(f"{selected} of 40 rows")).to_be_visible()
 
     # Flag: in the database at once, and still there after a reload.
     page.get_by_role("button", name="Flag selection", exact=True).click()
