@@ -10,8 +10,6 @@ import plotly.graph_objects as go
 from components.theme import Colours
 
 HEIGHT = 350
-# One group more than the palette would repeat a colour; small groups go together.
-MAX_GROUPS = 7
 # Scores that are logarithms already.
 LOG_SCORES = ("self_inf_n",)
 
@@ -51,6 +49,9 @@ def score_length(
     figure.update_yaxes(title=labels["y"], type="log" if log and score not in LOG_SCORES else "linear")
     if log:
         _plain_log_ticks(figure, "xaxis", frame[length])
+        positive = frame[score][frame[score] > 0]
+        if score not in LOG_SCORES and len(positive) and positive.max() > 50 * positive.min():
+            figure.update_yaxes(dtick=1)
     return figure
 
 
@@ -111,7 +112,7 @@ def _points(
 
 def _groups(
     frame: pd.DataFrame, group: str | None, labels: dict[str, str], colours: Colours
-) -> list[tuple[str, np.ndarray, str, str, float]]:
+) -> list[tuple[str, np.ndarray, str, str | np.ndarray, float]]:
     size = 6.5 if len(frame) < 3000 else 4.5 if len(frame) < 12_000 else 3.5
     flagged = frame["flagged"].to_numpy()
     if group is None:
@@ -120,12 +121,16 @@ def _groups(
             (labels["flagged"], flagged, colours.flagged, "diamond", size + 1.5),
         ]
     values = frame[group].replace("", labels["other"])
-    largest = [name for name in values.value_counts().index if name != labels["other"]][:MAX_GROUPS]
-    values = values.where(values.isin(largest), labels["other"])
-    shown = [*sorted(largest), labels["other"]]
+    names = [name for name in values.value_counts().index if name != labels["other"]]
+    # More groups than colours: the small ones go together.
+    room = len(colours.groups) - (len(names) < values.nunique() or len(names) > len(colours.groups))
+    values = values.where(values.isin(names[:room]), labels["other"])
+    shown = [*sorted(names[:room]), *([labels["other"]] if (values == labels["other"]).any() else [])]
+    symbols = np.where(flagged, "diamond", "circle")
     return [
-        (str(name), (values == name).to_numpy(), colours.groups[i % len(colours.groups)], "circle", size)
+        (str(name), mask, colours.groups[i], symbols[mask], size)
         for i, name in enumerate(shown)
+        if (mask := (values == name).to_numpy()).any()
     ]
 
 
@@ -198,10 +203,11 @@ def intervals(table: pd.DataFrame, labels: dict[str, str], colours: Colours) -> 
         ("after", colours.after, -0.14, "circle"),
     ):
         part = table[(table["arm"] == arm) & table["value"].notna()]
+        part = part.astype({"value": float, "low": float, "high": float})
         figure.add_trace(
             go.Scatter(
                 x=part["value"],
-                y=part["name"].map(place) + offset,
+                y=[place[name] + offset for name in part["name"]],
                 name=labels[arm],
                 mode="markers",
                 marker={"size": 10, "color": colour, "symbol": symbol, "line": {"width": 2, "color": colour}},
