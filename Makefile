@@ -27,6 +27,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Collect the visible strings into the catalogs and compile them; a test fails while a Japanese text is missing.
+locale: $(VENV)/.dev
+	$(BIN)/python .ci/messages.py
+
 $(VENV)/.run: requirements.txt requirements-data.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt

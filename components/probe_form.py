@@ -104,7 +104,7 @@ def _prompt_source() -> tuple[str | None, int | None]:
 
 
 def _prompt_number(available: int | None) -> int:
-    most = available or 1138
+    most = available or 1139
     return int(
         st.number_input(
             _("Number of prompts"),

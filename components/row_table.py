@@ -64,9 +64,10 @@ def table(ordered: pd.DataFrame, dataset: str) -> int | None:
         {
             "flagged": ordered["flagged"],
             "row_id": ordered["row_id"],
+            # Before the text, so that narrow windows show it too.
+            "self_inf_n": ordered["self_inf_n"],
             "prompt": frames.short(ordered["prompt"]),
             "answer": frames.short(ordered["answer"]),
-            "self_inf_n": ordered["self_inf_n"],
             "self_inf": ordered["self_inf"],
             "loss": ordered["loss"],
             "answer_tokens": ordered["answer_tokens"],
@@ -125,7 +126,10 @@ def _columns() -> dict:
 
 
 HELP = {
-    "self_inf_n": N_("log(Self-Inf + 1) + log(answer length + 1). Without the length, one-word answers would lead."),
+    "self_inf_n": N_(
+        "log(Self-Inf + 1) + log(answer length + 1). "
+        "The length term weakens the pull towards very short answers; it need not remove it."
+    ),
     "self_inf": N_("Squared length of the row's gradient over all parameters of the model."),
     "loss": N_("Mean cross-entropy of the supervised answer tokens, in nats."),
     "supervised_tokens": N_(

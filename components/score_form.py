@@ -40,7 +40,7 @@ def _settings_form() -> ScoreSettings | None:
     defaults = workspace.settings()
     model = model_choice("score_model")
     with st.expander(_("Advanced"), icon=":material/tune:", type="compact"):
-        length, truncation, unit = st.columns([1, 2, 1])
+        length, truncation, unit = st.columns([3, 4, 3], vertical_alignment="bottom")
         max_length = length.number_input(
             _("Longest input (tokens)"), 8, 8192, defaults.max_length, step=64, key="score_max_length"
         )
