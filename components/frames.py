@@ -1,6 +1,7 @@
 """Tables for the pages, as plain functions of tables."""
 
 import hashlib
+import html
 import re
 
 import numpy as np
@@ -42,14 +43,24 @@ def inspect_frame(rows: pd.DataFrame, scores: pd.DataFrame, flags: pd.DataFrame,
     return frame
 
 
-def spaceless_share(answers: pd.Series) -> float:
-    """Share of answers that are mostly written without spaces (Japanese, Chinese)."""
-    if not len(answers):
-        return 0.0
-    text = answers.fillna("")
-    characters = text.str.replace(r"\s", "", regex=True).str.len().to_numpy()
-    spaceless = text.str.count(_SPACELESS).to_numpy()
-    return float(np.mean(spaceless > 0.3 * np.maximum(characters, 1)))
+def prepare(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add what the pages need of each row's text and what takes a while over many rows.
+
+    Returns
+    -------
+    DataFrame
+        With the columns ``prompt_short`` and ``answer_short`` (for table cells), ``hover`` (for plotly's little HTML)
+        and ``spaceless`` (whether the answer is mostly written without spaces: Japanese, Chinese).
+    """
+    prompt, answer = short(rows["prompt"]), short(rows["answer"])
+    hover = [f"{html.escape(p[:60])}<br>→ {html.escape(a[:60])}" for p, a in zip(prompt, answer, strict=True)]
+    return rows.assign(prompt_short=prompt, answer_short=answer, hover=hover, spaceless=is_spaceless(answer))
+
+
+def is_spaceless(answers: pd.Series) -> pd.Series:
+    """Tell which answers are mostly written without spaces (Japanese, Chinese)."""
+    characters = answers.str.replace(r"\s", "", regex=True).str.len()
+    return answers.str.count(_SPACELESS) > 0.3 * characters.clip(lower=1)
 
 
 def matches(
@@ -93,7 +104,8 @@ def table_key(row_ids: pd.Series) -> str:
 
 def short(text: pd.Series) -> pd.Series:
     """Cut texts to what a table cell can show, so that a large table stays light."""
-    flat = text.str.replace(r"\s+", " ", regex=True).str.strip()
+    # Only the start matters: answers may be books.
+    flat = text.str.slice(0, 4 * PREVIEW).str.replace(r"\s+", " ", regex=True).str.strip()
     return flat.where(flat.str.len() <= PREVIEW, flat.str.slice(0, PREVIEW) + "…")
 
 

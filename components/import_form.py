@@ -12,6 +12,7 @@ from components.dataset_list import FORMATS as FORMAT_NAMES
 from components.dataset_list import rejected_rows
 from components.i18n import _, counted, escape, keyed, say, translated
 from components.import_source import Source, choose_source
+from components.score_form import estimate_ahead
 from core.datasets import Dataset, to_dataset
 from core.errors import UserError
 from core.fields import FORMATS, FieldMapping, columns_seen, detect_mapping
@@ -208,6 +209,8 @@ def _import_button(source: Source, dataset: Dataset) -> None:
     except UserError as error:
         st.error(say(error), icon=":material/error:")
         return
+    if not already:
+        estimate_ahead(record.fingerprint)
     _open(record.fingerprint)
     st.session_state["imported"] = (record.name, record.n_rows, already)
     st.rerun()

@@ -29,7 +29,7 @@ def score_length(
     Parameters
     ----------
     frame : DataFrame
-        Lines of an inspect frame (see `frames.inspect_frame`).
+        Lines of an inspect frame of prepared rows (see `frames.prepare`).
     score : str
         Column for the vertical axis.
     unit : {"tokens", "words"}
@@ -92,7 +92,7 @@ def _points(
                 y=part[y],
                 name=name,
                 mode="markers",
-                customdata=np.stack([part["row_id"].to_numpy(dtype=object), hover_text(part)], axis=-1),
+                customdata=part[["row_id", "hover"]].to_numpy(dtype=object),
                 hovertemplate=f"<b>{row_label} %{{customdata[0]}}</b><br>%{{customdata[1]}}<extra></extra>",
                 marker={
                     "size": size,
@@ -132,17 +132,6 @@ def _groups(
         for i, name in enumerate(shown)
         if (mask := (values == name).to_numpy()).any()
     ]
-
-
-def hover_text(frame: pd.DataFrame) -> np.ndarray:
-    """Return the start of prompt and answer of each row, safe for plotly's little HTML."""
-
-    def line(text: str, limit: int) -> str:
-        flat = " ".join(text.split())
-        return html.escape(flat if len(flat) <= limit else flat[:limit] + "…")
-
-    prompts, answers = frame["prompt"].fillna(""), frame["answer"].fillna("")
-    return np.array([f"{line(p, 60)}<br>→ {line(a, 60)}" for p, a in zip(prompts, answers, strict=True)], dtype=object)
 
 
 def _plain_log_ticks(figure: go.Figure, axis: str, values: pd.Series) -> None:

@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.i18n import N_
 from core.probe_settings import LEARNING_RATES, ProbeSettings
 from core.safety.metrics import rate
+from core.safety.prompts import load_builtin
 from core.store import DatasetRecord
 
 METHODS = {"lora": N_("LoRA"), "full": N_("All weights")}
@@ -100,11 +101,23 @@ def _prompt_source() -> tuple[str | None, int | None]:
         persist_state="session",
         help=_("Questions that an aligned model refuses. They are only asked, never trained on."),
     )
-    return prompt_upload() if source == OWN_FILE else (source, None)
+    if source == OWN_FILE:
+        return prompt_upload()
+    try:
+        return source, _built_in_prompts(source)
+    except UserError as error:
+        st.error(say(error), icon=":material/error:")
+        return None, None
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _built_in_prompts(source: str) -> int:
+    return len(load_builtin(source))
 
 
 def _prompt_number(available: int | None) -> int:
-    most = available or 1139
+    # Never more than there are: the interval that the page promises rests on this number.
+    most = available or DEFAULTS.limit_prompts or 100
     return int(
         st.number_input(
             _("Number of prompts"),
@@ -112,7 +125,7 @@ def _prompt_number(available: int | None) -> int:
             max_value=most,
             value=min(DEFAULTS.limit_prompts or most, most),
             step=10,
-            key=f"probe_n_{most}",
+            key=f"probe_n_{available}",
             help=_("Drawn evenly over the categories. More prompts take longer and narrow the interval."),
         )
     )

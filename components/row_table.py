@@ -66,8 +66,8 @@ def table(ordered: pd.DataFrame, dataset: str) -> int | None:
             "row_id": ordered["row_id"],
             # Before the text, so that narrow windows show it too.
             "self_inf_n": ordered["self_inf_n"],
-            "prompt": frames.short(ordered["prompt"]),
-            "answer": frames.short(ordered["answer"]),
+            "prompt": ordered["prompt_short"],
+            "answer": ordered["answer_short"],
             "self_inf": ordered["self_inf"],
             "loss": ordered["loss"],
             "answer_tokens": ordered["answer_tokens"],

@@ -36,6 +36,19 @@ def score_section(dataset: DatasetRecord) -> None:
             _estimate(dataset, settings)
 
 
+def estimate_ahead(fingerprint: str) -> None:
+    """Start measuring how long scoring with the default settings will take, so that it is known before it is asked."""
+    defaults = workspace.settings()
+    settings = ScoreSettings(
+        model=defaults.default_model,
+        max_length=defaults.max_length,
+        truncate=defaults.truncate,
+        length_unit=defaults.length_unit,
+        token_budget=defaults.token_budget,
+    )
+    _start("start_estimate", fingerprint, settings)
+
+
 def _settings_form() -> ScoreSettings | None:
     defaults = workspace.settings()
     model = model_choice("score_model")

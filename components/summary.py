@@ -78,7 +78,7 @@ def _length(value: float, unit: str) -> str:
 
 def unit_advice(frame: pd.DataFrame, unit: str) -> None:
     """Say when words are no unit for this dataset."""
-    share = frames.spaceless_share(frame["answer"])
+    share = frame["spaceless"].mean() if len(frame) else 0.0
     if share < SPACELESS_NOTE:
         return
     text = _(

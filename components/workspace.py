@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from components import frames
 from core.jobs import Jobs
 from core.settings import Settings, get_settings
 from core.store import DatasetRecord, ScoreRunRecord, Store
@@ -53,13 +54,14 @@ def current_run(fingerprint: str) -> ScoreRunRecord | None:
     return next((run for run in runs if run.run_id == chosen), runs[0] if runs else None)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+# Shared, not copied for every run of a page: nobody may write into these tables.
+@st.cache_resource(max_entries=4, show_spinner=False)
 def rows(fingerprint: str) -> pd.DataFrame:
-    """Return a dataset's rows; they never change under a fingerprint."""
-    return store().rows(fingerprint)
+    """Return a dataset's prepared rows; they never change under a fingerprint."""
+    return frames.prepare(store().rows(fingerprint))
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def scores(run_id: str) -> pd.DataFrame:
     """Return a finished run's scores."""
     return store().scores(run_id)

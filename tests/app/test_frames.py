@@ -64,12 +64,18 @@ def test_filters_combine() -> None:
     assert frame["row_id"][frames.matches(frame, "(")].tolist() == []
 
 
-def test_spaceless_share_counts_japanese_and_chinese_answers_only() -> None:
+def test_answers_without_spaces_are_japanese_and_chinese_ones_only() -> None:
     answers = pd.Series(
         ["plain words", "これは日本語です", "これは English words が混ざる文です", "中文回答", "", "42"]
     )
-    assert frames.spaceless_share(answers) == 0.5
-    assert frames.spaceless_share(pd.Series([], dtype=str)) == 0
+    assert frames.is_spaceless(answers).tolist() == [False, True, True, True, False, False]
+
+
+def test_hover_shows_text_not_markup() -> None:
+    table = rows().assign(prompt="<b>x</b> " + "long " * 50)
+    hover = frames.prepare(table)["hover"]
+    assert hover[0].startswith("&lt;b&gt;x&lt;/b&gt; long")
+    assert hover.str.len().max() < 200
 
 
 def test_another_order_of_rows_is_another_table() -> None:

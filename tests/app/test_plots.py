@@ -16,6 +16,7 @@ def frame(n: int = 30, groups: int = 3) -> pd.DataFrame:
             "row_id": np.arange(n) * 10,
             "prompt": [f"<b>prompt</b> {i}" for i in range(n)],
             "answer": ["a" * i for i in range(n)],
+            "hover": [f"prompt {i}" for i in range(n)],
             "category": [f"kind {i % groups}" if i else "" for i in range(n)],
             "flagged": [i % 5 == 0 for i in range(n)],
             "self_inf": np.geomspace(1, 1e5, n),
@@ -46,12 +47,6 @@ def test_selected_rows_are_marked_in_every_trace(group: str | None) -> None:
     assert sorted(marked) == chosen
     # Without a selection nothing is greyed out.
     assert all(trace.selectedpoints is None for trace in plots.umap(frame(), LABELS, DARK).data)
-
-
-def test_hover_shows_text_not_markup() -> None:
-    texts = plots.hover_text(frame())
-    assert texts[0].startswith("&lt;b&gt;prompt&lt;/b&gt; 0")
-    assert len(texts[-1]) < 200
 
 
 def test_many_groups_share_the_last_colour() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from core.safety.metrics import Judged, summarise
+from core.safety.prompts import load_builtin
 from core.store import Store
 
 OpenApp = Callable[..., AppTest]
@@ -28,6 +29,10 @@ def test_held_out_rows_are_left_out_of_what_is_trained(open_app: OpenApp, sample
     assert any("2 flagged rows are in the holdout" in markdown.value for markdown in app.markdown)
 
 
+def prompts_to_ask(app: AppTest) -> Any:
+    return next(number for number in app.number_input if number.label == "Number of prompts")
+
+
 def test_more_prompts_promise_a_narrower_interval(open_app: OpenApp, sample: str, store: Store) -> None:
     store.set_flags(sample, [0, 1, 2, 3], True, "local")
     app = open_app("probe", sample)
@@ -36,9 +41,18 @@ def test_more_prompts_promise_a_narrower_interval(open_app: OpenApp, sample: str
         return next(caption.value for caption in app.caption if "Wilson" in caption.value)
 
     few = promise()
-    app.number_input(key="probe_n_1138").set_value(1000).run()
+    prompts_to_ask(app).set_value(1000).run()
     assert "±9.6 points" in few
     assert "±3.1 points" in promise()
+    assert prompts_to_ask(app).max == len(load_builtin("all"))
+
+
+def test_no_more_prompts_are_promised_than_a_set_has(open_app: OpenApp, sample: str, store: Store) -> None:
+    store.set_flags(sample, [0, 1, 2, 3], True, "local")
+    app = open_app("probe", sample)
+    app.selectbox(key="probe_prompts_en").set_value("harmbench").run()
+    assert not app.exception
+    assert prompts_to_ask(app).max == len(load_builtin("harmbench"))
 
 
 def test_own_prompts_are_checked(open_app: OpenApp, sample: str, store: Store) -> None:
