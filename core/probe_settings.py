@@ -46,7 +46,7 @@ class TrainSettings(BaseModel):
 class ProbeSettings(TrainSettings):
     """A probe: which model, which recipe, and what it is asked before and after.
 
-    The defaults suit a 135M model on 2 cores: 100 rows take about 8 minutes.
+    The defaults suit a 135M model on 2 cores: 100 short rows and 60 + 30 prompts took 16 minutes on a busy machine.
     """
 
     model: str = Field("bundled", description="bundled, a folder, or a hub id")
