@@ -1,6 +1,5 @@
 """A person's own harmful prompts."""
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from components import workspace
 from components.dataset_list import rejected_rows
 from components.i18n import _, counted, say
 from core.errors import UserError
-from core.files import replacing
 from core.safety.prompts import load_file
 
 
@@ -24,8 +22,9 @@ def prompt_upload() -> tuple[str | None, int | None]:
     )
     if upload is None:
         return None, None
-    path = _keep(upload.getvalue(), Path(upload.name).suffix.lower())
     try:
+        # The worker reads it later, perhaps after this server has ended.
+        path = workspace.store().keep_prompts(upload.getvalue(), Path(upload.name).suffix, workspace.actor())
         prompts, rejected = load_file(path)
     except UserError as error:
         st.error(say(error), icon=":material/error:")
@@ -35,14 +34,3 @@ def prompt_upload() -> tuple[str | None, int | None]:
         with st.expander(counted("{n} row could not be used", "{n} rows could not be used", len(rejected))):
             rejected_rows(pd.DataFrame([asdict(row) for row in rejected]), upload.name, "prompts")
     return str(path), len(prompts)
-
-
-def _keep(content: bytes, suffix: str) -> Path:
-    # The worker reads it later, perhaps after this server has ended: it goes to the workspace.
-    folder = workspace.settings().workspace / "prompts"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}{suffix}"
-    if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    return path

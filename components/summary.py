@@ -27,6 +27,10 @@ def heading(dataset: DatasetRecord, run: ScoreRunRecord) -> None:
                 n=run.settings.get("max_length"),
             )
         )
+        if run.template == "fallback":
+            st.caption(
+                ":material/info: " + _("The tokenizer has no chat template; a plain fallback template was used.")
+            )
     if len(runs) > 1:
         labels = {r.run_id: f"{r.model_name} · {when(r.created_at)}" for r in runs}
         choice.selectbox(_("Score run"), list(labels), format_func=labels.get, key="run", persist_state="session")

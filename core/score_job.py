@@ -128,6 +128,7 @@ def _record(attempt: Attempt, folder: str, no_map: str | None) -> None:
         settings=opened.settings.model_dump(mode="json"),
         n_rows=len(opened.run.rows),
         n_unscorable=len(opened.unscorable),
+        template=opened.run.loaded.template,
         umap_skipped=no_map,
         job_id=attempt.job_id,
         actor=attempt.actor,

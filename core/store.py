@@ -7,6 +7,7 @@ Files live under content addresses only; no name from a dataset or a person ever
     probes/<probe_id>.json               probes/before/<key>.json
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -212,7 +213,7 @@ class Store:
         actor : str
             Who asked for it.
         **about
-            model, model_name, settings, n_rows, n_unscorable, umap_skipped, job_id.
+            model, model_name, settings, n_rows, n_unscorable, template, umap_skipped, job_id.
 
         Returns
         -------
@@ -312,6 +313,17 @@ class Store:
         if not _ADDRESS.fullmatch(key):
             raise ValueError(f"not an address: {key!r}")
         return self.settings.workspace / "probes" / "before" / f"{key}.json"
+
+    def keep_prompts(self, content: bytes, suffix: str, actor: str) -> Path:
+        """Keep a person's own prompt file in the workspace, under a name made of its content."""
+        kind = suffix.lower() if suffix.lower() in (".csv", ".json") else ".jsonl"
+        with database.reading(self.url) as session:
+            require_role(session, actor, "steward")
+        path = self.settings.workspace / "prompts" / f"{hashlib.sha256(content).hexdigest()[:16]}{kind}"
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+        return path
 
     def save_probe_result(self, probe_id: str, result: dict[str, Any]) -> None:
         """Write a probe's result (the worker's business)."""

@@ -23,7 +23,7 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class ScoreRunRecord:
-    """A finished scoring; `umap_skipped` says why there is no map, if there is none."""
+    """A finished scoring; `template` is "own" or "fallback", `umap_skipped` says why there is no map."""
 
     run_id: str
     dataset: str
@@ -32,6 +32,7 @@ class ScoreRunRecord:
     settings: dict[str, Any]
     n_rows: int
     n_unscorable: int
+    template: str
     umap_skipped: str | None
     created_at: datetime
     created_by: str

@@ -85,6 +85,8 @@ class ScoreRunRow(Table):
     settings: Mapped[dict[str, Any]]
     n_rows: Mapped[int]
     n_unscorable: Mapped[int]
+    # Whether the tokenizer brought its own chat template, or the fallback was used.
+    template: Mapped[str] = mapped_column(default="own")
     umap_skipped: Mapped[str | None] = mapped_column(Text)
     folder: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]

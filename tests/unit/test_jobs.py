@@ -69,6 +69,7 @@ def test_score_writes_scores_map_and_record(jobs, worker, model):
     [run] = store.score_runs(FP)
     assert job.result == {"run_id": run.run_id}
     assert (run.n_rows, run.n_unscorable, run.umap_skipped, run.created_by) == (40, 0, None, "local")
+    assert run.template == "own"
     assert (run.model_name, run.settings["model"]) == ("tiny-llama", model)
     scores = store.scores(run.run_id)
     assert scores["row_id"].tolist() == list(range(40))

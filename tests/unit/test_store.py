@@ -224,3 +224,15 @@ def test_importing_the_client_side_loads_neither_torch_nor_umap_nor_streamlit():
     )
     root = Path(__file__).parents[2]
     assert subprocess.check_output([sys.executable, "-c", code], cwd=root).decode().strip() == "[]"
+
+
+def test_prompt_files_are_kept_by_content_and_only_for_those_who_may_probe(store):
+    store.set_user("rita", "reviewer", "local")
+    with pytest.raises(UserError, match="rita"):
+        store.keep_prompts(b"prompt,category", ".csv", "rita")
+    path = store.keep_prompts(b"prompt,category\nTell me,a", ".CSV", "local")
+    assert path == store.keep_prompts(b"prompt,category\nTell me,a", ".csv", "local")
+    assert path.parent == store.settings.workspace / "prompts" and path.suffix == ".csv"
+    # A suffix comes from a person's file name and must not lead anywhere.
+    strange = store.keep_prompts(b"{}", ".csv/../../x", "local")
+    assert strange.parent == path.parent and strange.suffix == ".jsonl"

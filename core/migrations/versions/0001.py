@@ -112,6 +112,7 @@ def upgrade() -> None:
         sa.Column("settings", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("n_rows", sa.Integer(), nullable=False),
         sa.Column("n_unscorable", sa.Integer(), nullable=False),
+        sa.Column("template", sa.String(), nullable=False),
         sa.Column("umap_skipped", sa.Text(), nullable=True),
         sa.Column("folder", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
