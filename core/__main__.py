@@ -93,7 +93,7 @@ def probe(
     limit_benign: Annotated[int | None, typer.Option(min=0, help="How many held-out benign rows.")] = None,
     method: Annotated[Literal["lora", "full"], typer.Option(help="LoRA adapters, or all parameters.")] = "lora",
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-12, max=1, help="Peak learning rate.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     max_length: Annotated[int | None, typer.Option(min=8, help="Longest input, in tokens.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,

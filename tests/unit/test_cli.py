@@ -85,6 +85,13 @@ def test_unusable_input_is_one_line_and_exit_code_2(workspace: Path, arguments: 
     assert not (workspace / "never.out").exists()
 
 
+def test_a_learning_rate_out_of_range_is_a_usage_error_not_a_traceback(workspace: Path) -> None:
+    done = run(
+        workspace, "probe", "data.jsonl", "--model", "tiny", "--rows", "top:5", "--lr", "-1", "--out", "never.out"
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "--lr" in done.stderr
+
+
 def test_probe_reports_before_and_after_on_the_same_prompts(workspace: Path) -> None:
     (workspace / "ids.txt").write_text("\n".join(str(i) for i in range(12) if i not in (3, 5)))
     options = ["--prompts", "prompts.jsonl", "--epochs", "1", "--max-new-tokens", "8", "--lr", "0.001", "--seed", "3"]
