@@ -1,4 +1,4 @@
-"""SQL tables: who may do what, what was imported and scored, what is flagged, what runs where."""
+"""SQL tables: who may do what, what was imported and scored, what is flagged, what runs where, what was done."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -179,3 +179,30 @@ class WorkerRow(Table):
     heartbeat: Mapped[float]
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+
+
+class AuditRow(Table):
+    """An entry of the audit log, see core.audit; the database itself refuses to change or remove one."""
+
+    __tablename__ = "audit_log"
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # Text and not a moment: the hash is over exactly this.
+    time: Mapped[str] = mapped_column(String(32), index=True)
+    actor: Mapped[str] = mapped_column(index=True)
+    action: Mapped[str] = mapped_column(String(32), index=True)
+    subject: Mapped[str] = mapped_column(Text, index=True)
+    # Canonical JSON.
+    before: Mapped[str] = mapped_column(Text)
+    after: Mapped[str] = mapped_column(Text)
+    note: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHeadRow(Table):
+    """The one row that says where the log ends; locked by whoever writes."""
+
+    __tablename__ = "audit_head"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int]
+    hash: Mapped[str] = mapped_column(String(64))
