@@ -1,5 +1,6 @@
 """One worker's go at one job: taking it, saying how far it is, writing down how it ended."""
 
+import hashlib
 import logging
 import threading
 import time
@@ -8,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
-from core import database
+from core import audit, database
 from core.errors import UserError
 from core.i18n import N_
 from core.jobs import ACTIVE, path_state
@@ -108,8 +110,22 @@ class Attempt:
         if error is not None:
             values |= {"error_template": error.template, "error_params": _json_params(error.params)}
         with database.writing(self.worker.store.url) as session:
-            session.execute(still_mine(self.job_id, self.workflow_id, self.worker.worker_id).values(**values))
+            mine = still_mine(self.job_id, self.workflow_id, self.worker.worker_id).values(**values)
+            if session.scalar(mine.returning(JobRow.job_id)) and self.kind == "probe":
+                self._log_probe(session, status)
         log.info("job %s (%s) %s", self.job_id, self.kind, status)
+
+    def _log_probe(self, session: Session, status: str) -> None:
+        path = self.worker.store.probe_path(self.job_id)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if status == "done" else None
+        audit.append(
+            session,
+            actor=self.actor,
+            action=audit.PROBE,
+            subject=audit.part_subject(self.dataset, "probe", self.job_id),
+            before={"status": "running"},
+            after={"status": status, "result_sha256": digest},
+        )
 
     def _write(self, values: dict[str, Any]) -> None:
         statement = still_mine(self.job_id, self.workflow_id, self.worker.worker_id)

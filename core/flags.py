@@ -5,9 +5,11 @@ from collections.abc import Collection
 import pandas as pd
 from sqlalchemy import select
 
-from core import database
-from core.tables import FlagRow, utc_now
-from core.users import require_role
+from core import audit, database
+from core.errors import UserError
+from core.i18n import N_
+from core.tables import DatasetRow, FlagRow, utc_now
+from core.users import REVIEW, require
 
 COLUMNS = ["row_id", "flagged", "actor", "note", "updated_at", "version"]
 
@@ -22,16 +24,27 @@ def read_flags(url: str, fingerprint: str) -> pd.DataFrame:
 
 
 def write_flags(url: str, fingerprint: str, row_ids: Collection[int], flagged: bool, actor: str, note: str = "") -> int:
-    """Mark rows, which the caller knows to exist, and return how many changed; needs the role reviewer."""
+    """Mark rows, which the caller knows to exist, and return how many changed; needs the capability `REVIEW`."""
     with database.writing(url) as session:
-        require_role(session, actor, "reviewer")
+        require(session, actor, REVIEW)
+        # Locked against a deletion at the same time.
+        if session.get(DatasetRow, fingerprint, with_for_update={"read": True, "key_share": True}) is None:
+            raise UserError(N_("There is no dataset {fingerprint}."), fingerprint=fingerprint[:80])
         query = select(FlagRow.row_id, FlagRow.flagged, FlagRow.note).where(FlagRow.dataset == fingerprint)
         before = {row_id: (mark, old) for row_id, mark, old in session.execute(query.with_for_update())}
         changed = []
+        entries = []
         for row_id in sorted(set(row_ids)):
             was_flagged, old_note = before.get(row_id, (False, ""))
             if was_flagged != flagged or (note and note != old_note):
                 changed.append(row_id)
+                entries.append(
+                    audit.Change(
+                        audit.row_subject(fingerprint, row_id),
+                        {"flagged": was_flagged, "note_sha256": audit.text_hash(old_note)},
+                        {"flagged": flagged, "note_sha256": audit.text_hash(note)},
+                    )
+                )
         if changed:
             insert = database.insert_into(session, FlagRow)
             new = {"flagged": flagged, "actor": actor, "note": note, "updated_at": utc_now()}
@@ -41,4 +54,5 @@ def write_flags(url: str, fingerprint: str, row_ids: Collection[int], flagged: b
             )
             values = [{"dataset": fingerprint, "row_id": row_id, "version": 1, **new} for row_id in changed]
             session.execute(upsert, values)
+            audit.append_many(session, actor=actor, action=audit.FLAG, changes=entries)
     return len(changed)

@@ -6,8 +6,6 @@ DBOS, which makes the jobs durable, is hidden here and there.
 
 import hashlib
 import json
-from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +16,16 @@ from sqlalchemy import Select, make_url, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import database
+from core import audit, database
 from core.errors import UserError
 from core.heartbeats import shown_status
 from core.i18n import N_
+from core.job_records import JobRecord, job_record
 from core.selection import selection_of
 from core.settings import Settings
 from core.store import Store
 from core.tables import DatasetRow, JobRow, ProbeRow, utc_now
-from core.users import require_role
+from core.users import PROBE, SCORE, require
 
 if TYPE_CHECKING:
     from dbos import DBOSClient
@@ -40,50 +39,8 @@ APPLICATION = "assay"
 APPLICATION_VERSION = "1"
 ACTIVE = ("queued", "running")
 # An estimate takes seconds and somebody is waiting for it (DBOS runs the lowest number first).
+_CAPABILITY = {"estimate": SCORE, "score": SCORE, "probe": PROBE}
 _PRIORITY = {"estimate": 1, "score": 10, "probe": 10}
-
-
-@dataclass(frozen=True)
-class JobRecord:
-    """A job.
-
-    Parameters
-    ----------
-    status : str
-        queued, running, done, cancelled, failed, or interrupted (its worker died; another will take over).
-    stage : str
-        What it is doing now, an English message id.
-    done, total, tokens_done, tokens_total : int
-        Progress of the stage in units (rows, steps, prompts) and tokens.
-    eta_seconds : float or None
-        Time left in this stage, from the speed of this attempt.
-    error : str or None
-        Why it failed, in English; `error_template` and `error_params` are for translation.
-    result : dict or None
-        What a finished job has to say: the run or probe id, or the estimate.
-    """
-
-    job_id: str
-    kind: str
-    dataset: str
-    status: str
-    stage: str
-    done: int
-    total: int
-    tokens_done: int
-    tokens_total: int
-    eta_seconds: float | None
-    error: str | None
-    error_template: str | None
-    error_params: dict[str, Any]
-    result: dict[str, Any] | None
-    spec: dict[str, Any]
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    actor: str
-    attempts: int
-    cancel_requested: bool
 
 
 JobList = list[JobRecord]
@@ -141,7 +98,7 @@ class Jobs:
     def get(self, job_id: str) -> JobRecord:
         """Return a job as it stands; an unknown id is a UserError."""
         with database.reading(self.url) as session:
-            return _record(session, _job(session, job_id))
+            return job_record(session, _job(session, job_id))
 
     def cancel(self, job_id: str, actor: str) -> None:
         """Ask a job to stop; what is finished stays, and `resume` goes on from there.
@@ -149,18 +106,15 @@ class Jobs:
         Does nothing to a job that has ended.
         """
         with database.writing(self.url) as session:
-            require_role(session, actor, "steward")
             row = _job(session, job_id)
-            if shown_status(session, row) in ("queued", "interrupted"):
-                row.status, row.ended_at, row.updated_at = "cancelled", utc_now(), utc_now()
-            elif row.status == "running":
-                row.cancel_requested = True
+            require(session, actor, _CAPABILITY[row.kind])
+            stop_job(session, row, actor)
 
     def resume(self, job_id: str, actor: str) -> None:
         """Queue a cancelled, failed or interrupted job again; finished chunks are not done twice."""
         with database.writing(self.url) as session:
-            require_role(session, actor, "steward")
             row = _job(session, job_id)
+            require(session, actor, _CAPABILITY[row.kind])
             status = shown_status(session, row)
             if status == "running":
                 # Cancelled a moment ago and not stopped yet: let it go on.
@@ -174,6 +128,7 @@ class Jobs:
             row.cancel_requested, row.fruitless_attempts = False, 0
             row.error_template = row.error_params = row.ended_at = None
             row.updated_at = utc_now()
+            _log(session, row, actor, audit.JOB, {"status": status}, {"status": "queued"})
         self._enqueue(row)
 
     def list(self, fingerprint: str | None = None, kind: str | None = None, active_only: bool = False) -> JobList:
@@ -186,7 +141,7 @@ class Jobs:
         if active_only:
             query = query.where(JobRow.status.in_(ACTIVE))
         with database.reading(self.url) as session:
-            return [_record(session, row) for row in session.scalars(query).all()]
+            return [job_record(session, row) for row in session.scalars(query).all()]
 
     def _start(self, kind: str, fingerprint: str, spec: dict[str, Any], actor: str) -> str:
         files = [path_state(str(spec["settings"].get(name, ""))) for name in ("model", "prompt_source")]
@@ -203,7 +158,7 @@ class Jobs:
 
     def _find_or_add(self, kind: str, fingerprint: str, spec: dict[str, Any], work_key: str, actor: str) -> JobRow:
         with database.writing(self.url) as session:
-            require_role(session, actor, "steward")
+            require(session, actor, _CAPABILITY[kind])
             if session.get(DatasetRow, fingerprint) is None:
                 raise UserError(N_("There is no dataset {fingerprint}."), fingerprint=fingerprint[:80])
             same = _same_work(work_key).order_by(JobRow.created_at.desc())
@@ -241,6 +196,9 @@ class Jobs:
                         created_by=actor,
                     )
                 )
+                session.flush()
+                about = {"status": "queued", "rows": len(spec["row_ids"]), "arm": spec["arm"]}
+                _log(session, row, actor, audit.PROBE, None, {**about, "settings": spec["settings"]})
             return row
 
     def _result_is_there(self, row: JobRow) -> bool:
@@ -251,6 +209,23 @@ class Jobs:
 
     def _enqueue(self, row: JobRow) -> None:
         enqueue(self.settings, row)
+
+
+def stop_job(session: Session, row: JobRow, actor: str) -> None:
+    """Cancel a job that nobody works on, and ask a running one to stop; nothing happens to one that has ended."""
+    status = shown_status(session, row)
+    if status in ("queued", "interrupted"):
+        row.status, row.ended_at, row.updated_at = "cancelled", utc_now(), utc_now()
+        _log(session, row, actor, audit.JOB, {"status": status}, {"status": "cancelled"})
+    elif status == "running" and not row.cancel_requested:
+        row.cancel_requested = True
+        _log(session, row, actor, audit.JOB, {"status": status}, {"status": "stopping"})
+
+
+def _log(session: Session, row: JobRow, actor: str, action: str, before: Any, after: dict[str, Any]) -> None:
+    session.flush()
+    subject = audit.part_subject(row.dataset, row.kind, row.job_id)
+    audit.append(session, actor=actor, action=action, subject=subject, before=before, after=after)
 
 
 def enqueue(settings: Settings, row: JobRow) -> None:
@@ -314,32 +289,3 @@ def path_state(path: str) -> str:
     files = sorted(file for file in root.iterdir() if file.is_file()) if root.is_dir() else [root]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-
-
-def _eta(row: JobRow) -> float | None:
-    if row.status != "running" or row.stage_started_at is None:
-        return None
-    if row.tokens_total:
-        made, left = row.tokens_done - row.stage_first_tokens, row.tokens_total - row.tokens_done
-    else:
-        made, left = row.done - row.stage_first_done, row.total - row.done
-    elapsed = (row.updated_at - row.stage_started_at).total_seconds()
-    if made <= 0 or elapsed <= 0:
-        return None
-    return max(0.0, left * elapsed / made)
-
-
-def _record(session: Session, row: JobRow) -> JobRecord:
-    same = [
-        name
-        for name in JobRecord.__dataclass_fields__
-        if name not in ("status", "eta_seconds", "error", "error_params")
-    ]
-    params = row.error_params or {}
-    return JobRecord(
-        **{name: getattr(row, name) for name in same},
-        status=shown_status(session, row),
-        eta_seconds=_eta(row),
-        error=str(UserError(row.error_template, **params)) if row.error_template else None,
-        error_params=params,
-    )

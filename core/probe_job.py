@@ -79,4 +79,4 @@ def _prepared(attempt: Attempt) -> _Prepared:
     benign = choose_benign([r for r in store.load_rows(attempt.dataset) if r.row_id in held_out], settings)
     prompts, rejected = load_prompts(settings)
     key = baseline_key(loaded.model_id, settings, prompts, benign)
-    return _Prepared(settings, loaded, prompts, rejected, benign, store.before_path(key))
+    return _Prepared(settings, loaded, prompts, rejected, benign, store.before_path(attempt.dataset, key))

@@ -4,15 +4,13 @@ Files live under content addresses only; no name from a dataset or a person ever
 
     datasets/<fingerprint>/source.<ext>  rows.parquet  rejected.jsonl
     datasets/<fingerprint>/scores/<content>-<key>/  chunk-*.npz  scores.parquet  features.npy  umap.parquet
-    probes/<probe_id>.json               probes/before/<key>.json
+    datasets/<fingerprint>/before/<key>.json        probes/<probe_id>.json
 """
 
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +18,24 @@ import pandas as pd
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import database
-from core.datasets import Dataset, holdout_ids, rejected_jsonl
+from core import audit, database
+from core.datasets import Dataset
 from core.errors import UserError
 from core.files import replacing, write_json
 from core.flags import read_flags, write_flags
 from core.heartbeats import shown_status
 from core.i18n import N_
+from core.importing import import_dataset
 from core.rows import RejectedRow, Row, Turn
 from core.runs import run_address
 from core.scores import with_length_unit
 from core.settings import Settings
-from core.store_records import DatasetRecord, ProbeRecord, ScoreRunRecord
+from core.store_records import DatasetRecord, ProbeRecord, ScoreRunRecord, dataset_record
 from core.tables import DatasetRow, JobRow, ProbeRow, ScoreRunRow, UserRow, utc_now
-from core.users import User, add_first_user, find_user, require_role, set_user
+from core.users import PROBE, REVIEW, User, add_first_user, find_user, require, set_user
 
 __all__ = ["DatasetRecord", "ProbeRecord", "ScoreRunRecord", "Store", "User"]
 
-_SOURCE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
 _ADDRESS = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -70,7 +68,7 @@ class Store:
             return [User(row.name, row.role) for row in session.scalars(select(UserRow).order_by(UserRow.name))]
 
     def set_user(self, name: str, role: str, actor: str) -> User:
-        """Add a user or change a role; admins only."""
+        """Add a user or change a role, see core.users.set_user."""
         return set_user(self.url, name, role, actor)
 
     # Datasets
@@ -91,65 +89,25 @@ class Store:
         source : Path or None
             The file it came from, copied byte for byte.
         actor : str
-            Who imports; needs the role steward.
+            Who imports; needs the capability `IMPORT`.
 
         Returns
         -------
         tuple of DatasetRecord and bool
             The record, and whether this content was known already (then nothing is changed).
         """
-        with database.reading(self.url) as session:
-            require_role(session, actor, "steward")
-            known = session.get(DatasetRow, dataset.fingerprint)
-            if known is not None:
-                return _dataset_record(known), True
-        if not dataset.rows:
-            raise UserError(
-                N_("{name} has no usable row; {count} were rejected."),
-                name=dataset.name,
-                count=len(dataset.rejected),
-            )
-        folder = self.dataset_folder(dataset.fingerprint)
-        suffix = source.suffix.lower() if source else ""
-        copied = f"source{suffix if suffix in _SOURCE_SUFFIXES else '.bin'}" if source else None
-        if source and copied:
-            with replacing(folder / copied) as temporary:
-                shutil.copyfile(source, temporary)
-        holdout = holdout_ids(dataset.rows)
-        with replacing(folder / "rejected.jsonl") as temporary:
-            temporary.write_text(rejected_jsonl(dataset.rejected), encoding="utf-8")
-        with replacing(folder / "rows.parquet") as temporary:
-            _rows_table(dataset.rows, holdout).to_parquet(temporary, index=False)
-        record = DatasetRow(
-            fingerprint=dataset.fingerprint,
-            name=dataset.name,
-            n_rows=len(dataset.rows),
-            n_rejected=len(dataset.rejected),
-            n_holdout=len(holdout),
-            format=dataset.source_format,
-            mapping=dataset.mapping.model_dump(mode="json"),
-            source_file=copied,
-            imported_at=utc_now(),
-            imported_by=actor,
-        )
-        with database.writing(self.url) as session:
-            # Somebody may have imported the same content meanwhile; their files are equal to ours.
-            known = session.get(DatasetRow, dataset.fingerprint)
-            if known is not None:
-                return _dataset_record(known), True
-            session.add(record)
-        return _dataset_record(record), False
+        return import_dataset(self, dataset, source, actor)
 
     def datasets(self) -> list[DatasetRecord]:
         """Return all datasets, newest first."""
         with database.reading(self.url) as session:
             rows = session.scalars(select(DatasetRow).order_by(DatasetRow.imported_at.desc()))
-            return [_dataset_record(row) for row in rows]
+            return [dataset_record(row) for row in rows]
 
     def dataset(self, fingerprint: str) -> DatasetRecord:
         """Return one dataset; an unknown fingerprint is a UserError."""
         with database.reading(self.url) as session:
-            return _dataset_record(_dataset(session, fingerprint))
+            return dataset_record(_dataset(session, fingerprint))
 
     def source_path(self, fingerprint: str) -> Path | None:
         """Return the copied source file, or None where there was none (hub datasets)."""
@@ -229,8 +187,20 @@ class Store:
             "created_by": actor,
         }
         with database.writing(self.url) as session:
+            known = session.get(ScoreRunRow, address)
+            if known is not None and known.job_id == about["job_id"]:
+                # A worker was killed between this and its own record of having done it.
+                return address
             insert = database.insert_into(session, ScoreRunRow).values(run_id=address, **values)
             session.execute(insert.on_conflict_do_update(index_elements=[ScoreRunRow.run_id], set_=values))
+            told = ("model", "model_name", "settings", "n_rows", "n_unscorable", "template", "job_id")
+            audit.append(
+                session,
+                actor=actor,
+                action=audit.SCORE,
+                subject=audit.part_subject(dataset, "run", address),
+                after={name: about[name] for name in told if name in about},
+            )
         return address
 
     def scores(self, run_id: str) -> pd.DataFrame:
@@ -260,7 +230,7 @@ class Store:
         return read_flags(self.url, fingerprint)
 
     def set_flags(self, fingerprint: str, row_ids: Iterable[int], flagged: bool, actor: str, note: str = "") -> int:
-        """Flag or unflag rows; needs the role reviewer.
+        """Flag or unflag rows; needs the capability `REVIEW`.
 
         Returns
         -------
@@ -268,7 +238,7 @@ class Store:
             How many rows changed; rows that already were so keep their version, actor and time.
         """
         with database.reading(self.url) as session:
-            require_role(session, actor, "reviewer")
+            require(session, actor, REVIEW)
             _dataset(session, fingerprint)
         wanted = {int(row_id) for row_id in row_ids}
         path = self.dataset_folder(fingerprint) / "rows.parquet"
@@ -308,17 +278,20 @@ class Store:
             raise UserError(N_("There is no probe {probe_id}."), probe_id=probe_id[:80])
         return self.settings.workspace / "probes" / f"{probe_id}.json"
 
-    def before_path(self, key: str) -> Path:
-        """Return where the measurement before a fine-tune is kept for every probe that needs the same."""
+    def before_path(self, fingerprint: str, key: str) -> Path:
+        """Return where the measurement before a fine-tune is kept for every probe that needs the same.
+
+        With the dataset, because it holds answers to the dataset's held-out rows.
+        """
         if not _ADDRESS.fullmatch(key):
             raise ValueError(f"not an address: {key!r}")
-        return self.settings.workspace / "probes" / "before" / f"{key}.json"
+        return self.dataset_folder(fingerprint) / "before" / f"{key}.json"
 
     def keep_prompts(self, content: bytes, suffix: str, actor: str) -> Path:
         """Keep a person's own prompt file in the workspace, under a name made of its content."""
         kind = suffix.lower() if suffix.lower() in (".csv", ".json") else ".jsonl"
         with database.reading(self.url) as session:
-            require_role(session, actor, "steward")
+            require(session, actor, PROBE)
         path = self.settings.workspace / "prompts" / f"{hashlib.sha256(content).hexdigest()[:16]}{kind}"
         if not path.exists():
             with replacing(path) as temporary:
@@ -335,22 +308,3 @@ def _dataset(session: Session, fingerprint: str) -> DatasetRow:
     if row is None:
         raise UserError(N_("There is no dataset {fingerprint}."), fingerprint=fingerprint[:80])
     return row
-
-
-def _dataset_record(row: DatasetRow) -> DatasetRecord:
-    return DatasetRecord(**{name: getattr(row, name) for name in DatasetRecord.__dataclass_fields__})
-
-
-def _rows_table(rows: list[Row], holdout: set[int]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "row_id": pd.Series([row.row_id for row in rows], dtype="int64"),
-            "row_hash": [row.row_hash for row in rows],
-            "prompt": [row.prompt for row in rows],
-            "answer": [row.answer for row in rows],
-            "category": [row.category for row in rows],
-            "supplier": [row.supplier for row in rows],
-            "holdout": pd.Series([row.row_id in holdout for row in rows], dtype="bool"),
-            "turns": [json.dumps([asdict(turn) for turn in row.turns], ensure_ascii=False) for row in rows],
-        }
-    )

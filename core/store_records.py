@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.tables import DatasetRow
+
 
 @dataclass(frozen=True)
 class DatasetRecord:
@@ -19,6 +21,12 @@ class DatasetRecord:
     imported_at: datetime
     imported_by: str
     n_holdout: int
+    retention_days: int | None
+
+
+def dataset_record(row: DatasetRow) -> DatasetRecord:
+    """Return what people see of a dataset's row."""
+    return DatasetRecord(**{name: getattr(row, name) for name in DatasetRecord.__dataclass_fields__})
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class DatasetRow(Table):
     source_file: Mapped[str | None]
     imported_at: Mapped[datetime]
     imported_by: Mapped[str] = mapped_column(ForeignKey("users.name"))
+    # Deleted this many days after the import; None: kept until somebody deletes it.
+    retention_days: Mapped[int | None]
 
 
 class ScoreRunRow(Table):

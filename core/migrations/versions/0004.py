@@ -1,4 +1,4 @@
-"""The audit log, append-only in the database itself."""
+"""The audit log, append-only in the database itself; roles by what people do; how long a dataset is kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,6 +35,9 @@ def upgrade() -> None:
     )
     op.bulk_insert(head, [{"id": 1, "seq": 0, "hash": "0" * 64}])
     _forbid_changes()
+    # Stewards may do what reviewers could, and import, score and probe.
+    op.execute("UPDATE users SET role = 'steward' WHERE role = 'reviewer'")
+    op.add_column("datasets", sa.Column("retention_days", sa.Integer(), nullable=True))
 
 
 def _forbid_changes() -> None:
@@ -58,6 +61,9 @@ def _forbid_changes() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("datasets", "retention_days")
+    op.execute("UPDATE users SET role = 'steward' WHERE role IN ('adjudicator', 'trainer')")
+    op.execute("UPDATE users SET role = 'viewer' WHERE role IN ('executive', 'none')")
     op.drop_table("audit_head")
     op.drop_table("audit_log")
     if op.get_bind().dialect.name != "sqlite":
