@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import streamlit as st
 
-from components import downloads, workspace
+from components import workspace
 from components.i18n import _, counted, escape
 from core.datasets import RejectedRow, rejected_jsonl
 from core.i18n import N_
+from core.spreadsheet import as_csv
 from core.store import DatasetRecord
 
 FORMATS = {
@@ -156,7 +157,7 @@ def rejected_rows(rejected: pd.DataFrame, name: str, key: str) -> None:
         )
         st.download_button(
             _("Download CSV"),
-            downloads.as_csv(rejected),
+            as_csv(rejected),
             f"{name}.rejected.csv",
             "text/csv",
             icon=":material/download:",

@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.i18n import N_
 from core.records import parse_records, read_bytes, source_format
 from core.rows import Record
+from core.server_files import allowed_path
 
 SOURCES = {"upload": N_("Upload"), "path": N_("File on the server"), "hub": N_("Hugging Face")}
 TYPES = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet"]
@@ -93,7 +94,7 @@ def _from_path() -> Source | None:
         line.form_submit_button(_("Read"), icon=":material/folder_open:")
     if not text.strip():
         return None
-    path = allowed_path(text.strip(), roots)
+    path = allowed_path(text.strip(), workspace.settings())
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     signature = f"path {path} {changed}"
     if (kept := _kept(signature)) is None:
@@ -121,26 +122,6 @@ def _from_hub() -> Source | None:
             records = read_hub(hub_id.strip(), split=split.strip() or None)
         kept = _keep(Source(signature, hub_id.strip(), records, "hub"))
     return kept
-
-
-def allowed_path(text: str, roots: list[Path]) -> Path:
-    """Return the real path of a file on the server, if it lies in one of the allowed folders.
-
-    Links are followed first, so that a link inside an allowed folder does not lead out of it.
-
-    Raises
-    ------
-    UserError
-        If it lies elsewhere.
-    """
-    path = Path(text).expanduser().resolve()
-    if not any(path.is_relative_to(root) for root in roots):
-        raise UserError(
-            N_("{path} may not be read from here. Allowed are files in: {folders}"),
-            path=str(path),
-            folders=", ".join(map(str, roots)),
-        )
-    return path
 
 
 def _kept(signature: str) -> Source | None:

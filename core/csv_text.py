@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from core.rows import (
     BAD_UTF8,
@@ -48,7 +49,9 @@ def read_csv(text: str) -> list[Record]:
     """
     csv.field_size_limit(2**31 - 1)
     # newline="" cuts at \n, \r\n and \r only, and keeps them, as the csv module wants it.
-    lines = list(io.StringIO(text.lstrip("\ufeff"), newline=""))
+    marks = len(text) - len(text.lstrip("\ufeff"))
+    lines = list(io.StringIO(text[marks:], newline=""))
+    starts = list(accumulate(map(len, lines), initial=marks))
     first = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
     declared = _SEPARATOR_LINE.fullmatch(lines[first]) if first < len(lines) else None
     first += 1 if declared else 0
@@ -69,7 +72,8 @@ def read_csv(text: str) -> list[Record]:
         # The lines after a broken quote may be the rest of the broken record: a short one is not trusted.
         careful = fields is None or (careful and value is None)
         raw = printable(raw[:RAW_LIMIT].rstrip("\r\n"))[:RAW_LIMIT]
-        records.append(Record(len(records), start + 1, value, reason, detail, raw))
+        span = (starts[start], starts[end])
+        records.append(Record(len(records), start + 1, value, reason, detail, raw, span))
     return records
 
 

@@ -42,6 +42,8 @@ def engine(url: str) -> Engine:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
         connection.execute("PRAGMA foreign_keys=ON")
+        # What is deleted is overwritten, not only forgotten.
+        connection.execute("PRAGMA secure_delete=ON")
 
     @event.listens_for(made, "begin")
     def _begin(connection: Connection) -> None:

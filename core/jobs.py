@@ -22,6 +22,7 @@ from core.heartbeats import shown_status
 from core.i18n import N_
 from core.job_records import JobRecord, job_record
 from core.selection import selection_of
+from core.server_files import allowed_path
 from core.settings import Settings
 from core.store import Store
 from core.tables import DatasetRow, JobRow, ProbeRow, utc_now
@@ -84,6 +85,9 @@ class Jobs:
 
         Rows of the frozen benign holdout are left out: nothing is ever trained on them.
         """
+        prompts = Path(str(getattr(settings, "prompt_source", "")))
+        if prompts.suffix and prompts.parent != self.settings.workspace / "prompts":
+            allowed_path(str(prompts), self.settings)
         table = self.store.rows(fingerprint)
         held_out = set(table.loc[table["holdout"], "row_id"].tolist())
         chosen = selection_of(arm, row_ids, table["row_id"].tolist(), held_out)

@@ -77,6 +77,7 @@ def read_json(text: str) -> list[Record]:
             reason=piece.reason,
             detail=piece.detail,
             raw=printable(text[piece.start : min(piece.end, piece.start + RAW_LIMIT)])[:RAW_LIMIT],
+            span=(piece.start, piece.end),
         )
         for number, piece in enumerate(pieces)
     ]

@@ -4,6 +4,7 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,21 +119,52 @@ def source_format(data: bytes, name: str) -> str:
     raise UserError(N_("{name} is not a file that can be read here. Use JSON Lines, JSON, CSV or Parquet."), name=name)
 
 
-def decode(data: bytes) -> str:
-    """Return the text of a file in UTF-8 (with or without a mark), UTF-16 or UTF-32.
+@dataclass(frozen=True, slots=True)
+class DecodedText:
+    """A file's text, and how to find its characters again in the bytes.
 
-    Bytes that are not valid come out as lone surrogates, so that only the records around them are lost.
+    Parameters
+    ----------
+    text : str
+        Without byte order mark; bytes that are not valid stand as lone surrogates, one for each byte (UTF-8) or
+        unit (UTF-16, UTF-32).
+    encoding, errors : str
+        With these, any part of the text encodes to as many bytes as it came from.
+    mark : int
+        Bytes before the text: the byte order mark.
     """
+
+    text: str
+    encoding: str
+    errors: str
+    mark: int
+
+    def n_bytes(self, start: int, end: int) -> int:
+        """Return how many bytes the characters `start` to `end` came from."""
+        return len(self.text[start:end].encode(self.encoding, self.errors))
+
+
+def decode_text(data: bytes) -> DecodedText:
+    """Decode a file in UTF-8 (with or without a mark), UTF-16 or UTF-32; only what is not valid is lost."""
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "")
     if not encoding:
         # Without a mark, ASCII such as `{"` shows every other byte as NUL.
         pattern = bytes(1 if byte else 0 for byte in data[:4])
         encoding = {b"\1\0\1\0": "utf-16-le", b"\0\1\0\1": "utf-16-be"}.get(pattern, "")
-    if not encoding:
-        return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    # A file cut off inside a character has lost whatever its last bytes stood for.
-    whole = len(data) - len(data) % (4 if encoding.startswith("utf-32") else 2)
-    return data[:whole].decode(encoding, _unit_to_surrogate).removeprefix("\ufeff")
+    if encoding:
+        # A file cut off inside a character has lost whatever its last bytes stood for.
+        whole = len(data) - len(data) % (4 if encoding.startswith("utf-32") else 2)
+        text, errors = data[:whole].decode(encoding, _unit_to_surrogate), "surrogatepass"
+    else:
+        encoding, errors = "utf-8", "surrogateescape"
+        text = data.decode(encoding, errors)
+    mark = len("\ufeff".encode(encoding)) if text.startswith("\ufeff") else 0
+    return DecodedText(text.removeprefix("\ufeff"), encoding, errors, mark)
+
+
+def decode(data: bytes) -> str:
+    """Return the text of a file, see `decode_text`."""
+    return decode_text(data).text
 
 
 _unit_to_surrogate = "assay-unit-to-surrogate"

@@ -106,6 +106,8 @@ class Record:
         A constant of this module, and what it does not say.
     raw : str
         The first `RAW_LIMIT` characters of the record's text; "" where the format is not text.
+    span : tuple of int or None
+        Where the record starts and ends in the file's decoded text, in characters; None where it is not text.
     """
 
     row_id: int
@@ -114,6 +116,7 @@ class Record:
     reason: str = ""
     detail: str = ""
     raw: str = ""
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

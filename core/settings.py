@@ -30,8 +30,14 @@ class Settings(BaseSettings):
         Padded tokens in one batch of the gradient engine.
     import_roots : list of Path
         Folders from which a path on this machine may be imported; in the environment separated like ``PATH``.
+        Default: ``data`` in the working folder. The home folder would hold keys and other people's files.
     default_model : str
         "bundled", a folder, or a hub id.
+    default_role : str
+        Role of somebody who signs in for the first time; "none" lets nobody in whom no admin has added.
+    open_network : bool
+        Serve without sign-in although other machines may reach the server (a container whose port is published
+        to this machine alone). Everybody who reaches it is the one local user, an admin.
     """
 
     model_config = SettingsConfigDict(env_prefix="ASSAY_", frozen=True, validate_default=True)
@@ -44,8 +50,10 @@ class Settings(BaseSettings):
     length_unit: Literal["tokens", "words"] = "tokens"
     # Larger batches are slower on a CPU: their logits no longer fit the caches.
     token_budget: PositiveInt = 1024
-    import_roots: Annotated[list[Path], NoDecode] = Field(default_factory=lambda: [Path.cwd(), Path.home()])
+    import_roots: Annotated[list[Path], NoDecode] = Field(default_factory=lambda: [Path("data")])
     default_model: str = "bundled"
+    default_role: Literal["none", "viewer", "trainer", "steward", "adjudicator", "executive"] = "none"
+    open_network: bool = False
 
     @field_validator("import_roots", mode="before")
     @classmethod

@@ -15,12 +15,14 @@ from filelock import FileLock
 
 import core
 from core import heartbeats
+from core.deletion import sweep
 from core.settings import Settings
 from core.store import Store
 
 log = logging.getLogger(__name__)
 
 RECLAIM_SECONDS = 2.0
+SWEEP_SECONDS = 900.0
 # How long a stopping worker waits for its job to reach a place where it can be left.
 STOP_SECONDS = 5.0
 LOG_BYTES = 10_000_000
@@ -55,7 +57,7 @@ def run(settings: Settings, parent_pid: int | None = None) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
-    Store(settings)
+    store = Store(settings)
     worker_id = heartbeats.register(settings.database_url, os.getpid(), parent_pid)
     log.info("worker %s (pid %d) starts in %s", worker_id, os.getpid(), settings.workspace)
     heart = _Heart(settings, worker_id)
@@ -65,7 +67,7 @@ def run(settings: Settings, parent_pid: int | None = None) -> None:
 
     stopping = threading.Event()
     worker = workflows.launch(settings, worker_id, stopping)
-    next_look = 0.0
+    next_look = next_sweep = 0.0
     while not signals:
         time.sleep(0.2)
         if time.monotonic() < next_look:
@@ -73,6 +75,10 @@ def run(settings: Settings, parent_pid: int | None = None) -> None:
         next_look = time.monotonic() + RECLAIM_SECONDS
         try:
             workflows.reclaim(worker)
+            if time.monotonic() >= next_sweep:
+                next_sweep = time.monotonic() + SWEEP_SECONDS
+                for fingerprint in sweep(store):
+                    log.info("dataset %s deleted: its retention period is over", fingerprint)
             if not workflows.work_left(settings) and heart.stop_if_orphaned():
                 log.info("the app is gone and nothing is left to do")
                 break

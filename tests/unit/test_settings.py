@@ -26,9 +26,16 @@ def test_defaults_put_both_databases_into_the_workspace(tmp_path, monkeypatch):
     assert settings.default_model == "bundled"
 
 
-def test_import_is_allowed_from_the_current_and_the_home_folder_by_default(tmp_path, monkeypatch):
+def test_import_is_allowed_from_one_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Settings().import_roots == [tmp_path, Path.home().resolve()]
+    assert Settings().import_roots == [tmp_path / "data"]
+
+
+def test_nobody_becomes_an_admin_by_signing_in(monkeypatch):
+    assert Settings().default_role == "none"
+    monkeypatch.setenv("ASSAY_DEFAULT_ROLE", "admin")
+    with pytest.raises(ValidationError):
+        Settings()
 
 
 def test_environment_variables_override_defaults(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files to take away, safe to open in a spreadsheet."""
+"""Tables to take away, safe to open in a spreadsheet."""
 
 import io
 
