@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from components import shell, theme
+from components import shell, sign_in, theme
 from components.i18n import _
 
 st.set_page_config(
@@ -15,5 +15,6 @@ st.set_page_config(
 page = shell.navigation()
 shell.start_once()
 shell.enter(page)
-shell.sidebar()
-page.run()
+if sign_in.admitted():
+    shell.sidebar()
+    page.run()

@@ -1,5 +1,6 @@
 """The datasets of the workspace, and what became of the current one's rows."""
 
+from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -83,8 +84,8 @@ def _choose_clicked(key: str, fingerprints: list[str]) -> None:
         workspace.choose(fingerprints[cells[0][0]])
 
 
-def dataset_card(record: DatasetRecord) -> None:
-    """Draw what is known of a dataset, with its rejected rows."""
+def dataset_card(record: DatasetRecord, below: Callable[[DatasetRecord], None]) -> None:
+    """Draw what is known of a dataset, with its rejected rows, and what goes below in the same card."""
     with st.container(border=True, key="dataset_card"):
         st.subheader(escape(record.name))
         with st.container(horizontal=True, gap="medium"):
@@ -120,6 +121,7 @@ def dataset_card(record: DatasetRecord) -> None:
                 key="rejected_of_current",
             ):
                 rejected_rows(workspace.store().rejected(record.fingerprint), record.name, "current")
+        below(record)
 
 
 def rejected_rows(rejected: pd.DataFrame, name: str, key: str) -> None:

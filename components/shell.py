@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from components import frames, theme, workspace
+from components import frames, sign_in, theme, workspace
 from components.i18n import _, language_switch, say
 from components.job_card import KINDS
 from core import worker
@@ -24,30 +24,46 @@ def start_once() -> bool:
 
 
 def navigation() -> Any:
-    """Declare the pages; return the one that was asked for."""
-    return st.navigation(
-        [
+    """Declare the pages that the person here may use; return the one that was asked for."""
+    person = sign_in.user()
+    pages = [
+        st.Page(
+            "pages/datasets.py",
+            title=_("Datasets"),
+            icon=":material/database:",
+            help=_("Import a dataset, check its fields, and score it."),
+            default=True,
+        ),
+        st.Page(
+            "pages/inspect_rows.py",
+            title=_("Inspect"),
+            icon=":material/scatter_plot:",
+            help=_("See which rows stand out, read them, and flag the ones to leave out."),
+        ),
+        st.Page(
+            "pages/probe.py",
+            title=_("Probe"),
+            icon=":material/science:",
+            help=_("Fine-tune on the flagged rows and compare the model before and after."),
+        ),
+    ]
+    if person is None or person.can("read_audit"):
+        pages.append(
             st.Page(
-                "pages/datasets.py",
-                title=_("Datasets"),
-                icon=":material/database:",
-                help=_("Import a dataset, check its fields, and score it."),
-                default=True,
-            ),
+                "pages/audit.py",
+                title=_("Audit log"),
+                icon=":material/history:",
+                help=_("See who did what, and check that nobody has touched the log."),
+            )
+        )
+    if person is None or person.can("manage_users"):
+        pages.append(
             st.Page(
-                "pages/inspect_rows.py",
-                title=_("Inspect"),
-                icon=":material/scatter_plot:",
-                help=_("See which rows stand out, read them, and flag the ones to leave out."),
-            ),
-            st.Page(
-                "pages/probe.py",
-                title=_("Probe"),
-                icon=":material/science:",
-                help=_("Fine-tune on the flagged rows and compare the model before and after."),
-            ),
-        ]
-    )
+                "pages/people.py", title=_("People"), icon=":material/group:", help=_("Add people and change roles.")
+            )
+        )
+    # Before the sign-in every address is declared, so that it is still there afterwards; nothing of it is shown.
+    return st.navigation(pages, position="hidden" if person is None else "sidebar")
 
 
 def enter(page: Any) -> None:
@@ -82,6 +98,7 @@ def sidebar() -> None:
         dataset_chooser()
         st.space("stretch")
         with st.container(gap="small"):
+            sign_in.signed_in_as()
             worker_status()
             language_switch()
 

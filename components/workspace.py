@@ -3,7 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from components import frames
+from components import frames, sign_in
+from core.errors import UserError
+from core.i18n import N_
 from core.jobs import Jobs
 from core.settings import Settings, get_settings
 from core.store import DatasetRecord, ScoreRunRecord, Store
@@ -27,8 +29,29 @@ def settings() -> Settings:
 
 
 def actor() -> str:
-    """Name the person whose actions are stored; the store looks the role up on every write."""
-    return "local"
+    """Name the person whose actions are stored; the core looks the role up on every write."""
+    person = sign_in.user()
+    if person is None:
+        raise UserError(N_("You are not signed in any more. Reload the page."))
+    return person.name
+
+
+def can(capability: str) -> bool:
+    """Whether the person here may do this, for showing and hiding."""
+    person = sign_in.user()
+    return person is not None and person.can(capability)
+
+
+def forget(fingerprint: str) -> None:
+    """Drop what this server still holds of a dataset that is deleted, and choose another one."""
+    rows.clear()
+    scores.clear()
+    if st.session_state.get("dataset") == fingerprint:
+        del st.session_state["dataset"]
+    if st.query_params.get("dataset") == fingerprint:
+        del st.query_params["dataset"]
+    for name in ("export_ready", "open_row", "import_source", "import_dataset"):
+        st.session_state.pop(name, None)
 
 
 def choose(fingerprint: str) -> None:

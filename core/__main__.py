@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from core import desk_cli
+from core.audit_cli import audit_command
 from core.errors import UserError
 from core.files import replacing
 from core.i18n import N_
@@ -18,6 +20,10 @@ from core.settings import get_settings
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Assay on the command line."
 )
+app.command("audit")(audit_command)
+app.command()(desk_cli.export)
+app.command()(desk_cli.delete)
+app.command()(desk_cli.user)
 
 # Below this, measuring the speed would take as long as the job.
 LONG_JOB_TOKENS = 5000
@@ -49,6 +55,7 @@ def score(
     from core.datasets import rejected_jsonl
 
     settings = get_settings()
+    desk_cli.workspace_store("score")
     dataset = _read(data, limit)
     asked = ScoreSettings(
         model=model,
@@ -119,6 +126,7 @@ def probe(
         "max_new_tokens": max_new_tokens,
     }
     asked = ProbeSettings(**{name: value for name, value in given.items() if value is not None})
+    desk_cli.workspace_store("probe")
     dataset = _read(data, None)
     loaded = models.load(model, get_settings())
     holdout = holdout_ids(dataset.rows)

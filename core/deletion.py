@@ -7,7 +7,7 @@ short is finished by the next `sweep`.
 import json
 import shutil
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from core.i18n import N_
 from core.importing import files_lock
 from core.jobs import ACTIVE, stop_job
 from core.settings import Settings
-from core.store import Store
+from core.store import DatasetRecord, Store
 from core.tables import DatasetRow, JobRow, ProbeRow, Table, utc_now
 from core.users import DELETE, require
 
@@ -67,6 +67,11 @@ def set_retention(store: Store, fingerprint: str, days: int | None, actor: str) 
             )
 
 
+def deletion_time(record: DatasetRecord) -> datetime | None:
+    """Return from when on a dataset is deleted by itself, or None."""
+    return record.imported_at + timedelta(days=record.retention_days) if record.retention_days else None
+
+
 def sweep(store: Store) -> list[str]:
     """Delete the datasets whose time has come, and finish deletions that were cut short.
 
@@ -86,8 +91,8 @@ def sweep(store: Store) -> list[str]:
                 _remove_files(store.settings, json.loads(path.read_text(encoding="utf-8")))
             path.unlink()
         for record in store.datasets():
-            due = record.retention_days and record.imported_at + timedelta(days=record.retention_days) <= utc_now()
-            if due and _stopped(store, record.fingerprint):
+            due = deletion_time(record)
+            if due is not None and due <= utc_now() and _stopped(store, record.fingerprint):
                 _delete(store, record.fingerprint, audit.RETENTION_ACTOR, check=False)
                 gone.append(record.fingerprint)
     return gone

@@ -75,6 +75,13 @@ def find_user(session: Session, name: str) -> User:
     return User(row.name, row.role)
 
 
+def known_user(url: str, name: str) -> User | None:
+    """Return a user who has access, or None."""
+    with database.reading(url) as session:
+        row = session.get(UserRow, name)
+        return User(row.name, row.role) if row is not None and row.role != "none" else None
+
+
 def require(session: Session, actor: str, capability: str) -> None:
     """Raise a UserError unless the actor's role, now, in the database, allows this."""
     user = find_user(session, actor)
@@ -130,18 +137,14 @@ def sign_in(url: str, email: str, verified: bool, default_role: str) -> User | N
     if not verified or "@" not in email:
         return None
     name = tidy_name(email)
-    with database.reading(url) as session:
-        row = session.get(UserRow, name)
-        if row is not None:
-            return User(row.name, row.role) if row.role != "none" else None
-    if default_role == "none":
-        return None
+    user = known_user(url, name)
+    if user is not None or default_role == "none":
+        return user
     with database.writing(url) as session:
-        row = session.get(UserRow, name)
-        if row is None:
+        # Somebody known and shut out stays out.
+        if session.get(UserRow, name) is None:
             _write_role(session, name, default_role, name)
-            return User(name, default_role)
-        return User(row.name, row.role) if row.role != "none" else None
+    return known_user(url, name)
 
 
 def command_line_user(url: str) -> str:
@@ -158,7 +161,10 @@ def command_line_user(url: str) -> str:
         alone = count == 1 and session.get(UserRow, FIRST_USER) is not None
     if alone and not os.environ.get("ASSAY_USER", "").strip():
         return FIRST_USER
-    return name
+    raise UserError(
+        N_("{name} is not a user of this workspace. Set ASSAY_USER to your name in it, or have an admin add you."),
+        name=name[:80],
+    )
 
 
 def _system_user() -> str:

@@ -3,7 +3,9 @@
 import streamlit as st
 
 from components import dataset_list, import_form, shell, workspace
+from components.export_form import export_section
 from components.i18n import _
+from components.keep_form import keep_section
 from components.score_form import score_section
 
 shell.through_app()
@@ -14,7 +16,7 @@ with head.container(width="stretch"):
     st.caption(_("Fine-tuning data, checked row by row. Choose one to score it and to look for rows that stand out."))
 if import_form.opened():
     import_form.import_section()
-else:
+elif workspace.can("import"):
     head.button(
         _("Import a dataset"),
         key="open_import",
@@ -31,6 +33,7 @@ current = workspace.current()
 if current is not None and not import_form.opened():
     left, right = st.columns(2)
     with left:
-        dataset_list.dataset_card(current)
+        dataset_list.dataset_card(current, below=keep_section)
     with right:
         score_section(current)
+        export_section(current)
