@@ -87,8 +87,7 @@ def _prepare(dataset: DatasetRecord, asked: tuple) -> None:
         st.session_state.pop("export_ready", None)
         st.error(say(error), icon=":material/error:")
         return
-    label = {"cleaned": "cleaned", "decisions": "decisions", "outliers": "outliers"}[what]
-    st.session_state["export_ready"] = (asked, folder, out, f"{dataset.name}.{label}{out.suffix}", made)
+    st.session_state["export_ready"] = (asked, folder, out, f"{dataset.name}.{what}{out.suffix}", made)
 
 
 def _download(asked: tuple) -> None:

@@ -53,16 +53,10 @@ def people_table() -> None:
 
 def role_form() -> None:
     """Add somebody, or give somebody another role."""
-    names = [person.name for person in workspace.store().users()]
     with st.form("role_form", clear_on_submit=True):
         st.markdown(f"**{_('Add somebody, or change a role')}**")
-        name = st.selectbox(
-            _("Name or e-mail address"),
-            names,
-            index=None,
-            accept_new_options=True,
-            placeholder=_("Choose, or type a new one"),
-            key="person_name",
+        name = st.text_input(
+            _("Name or e-mail address"), key="person_name", help=_("Somebody who is listed already gets the new role.")
         )
         role = st.selectbox(
             _("Role"),
@@ -75,14 +69,15 @@ def role_form() -> None:
             _save(name, role)
     st.caption(
         _(
-            "People sign in with the e-mail address that is listed here. “No access” shuts somebody out and keeps their name."
+            "People sign in with the e-mail address that is listed here. "
+            "“No access” shuts somebody out and keeps their name."
         )
     )
 
 
-def _save(name: str | None, role: str) -> None:
+def _save(name: str, role: str) -> None:
     try:
-        saved = workspace.store().set_user(name or "", role, workspace.actor())
+        saved = workspace.store().set_user(name, role, workspace.actor())
     except UserError as error:
         st.error(say(error), icon=":material/error:")
         return

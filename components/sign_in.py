@@ -9,6 +9,7 @@ from components import theme
 from components.i18n import _, escape, language_switch
 from core import users
 from core.settings import get_settings
+from core.store import Store
 from core.users import User
 
 
@@ -32,14 +33,19 @@ def user() -> User | None:
     """Return who acts in this session, as the database has them now, or None for somebody without access."""
     if exposed():
         return None
-    settings = get_settings()
     if not configured():
-        return users.known_user(settings.database_url, users.FIRST_USER)
+        return users.known_user(_database(), users.FIRST_USER)
     if not st.user.is_logged_in:
         return None
     # Many providers say nothing of it; those that do and say no let anybody claim any address.
     verified = str(st.user.get("email_verified", True)).lower() == "true"
-    return users.sign_in(settings.database_url, str(st.user.get("email") or ""), verified, settings.default_role)
+    return users.sign_in(_database(), str(st.user.get("email") or ""), verified, get_settings().default_role)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _database() -> str:
+    # The store makes the tables on the very first visit.
+    return Store(get_settings()).url
 
 
 def admitted() -> bool:

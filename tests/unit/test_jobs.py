@@ -23,7 +23,7 @@ def settings(tmp_path_factory):
     imported(settings, tiny_dataset(40))
     imported(settings, tiny_dataset(4, fingerprint=SMALL))
     imported(settings, tiny_dataset(150, fingerprint=LONG, words=60))
-    Store(settings).set_user("rita", "reviewer", "local")
+    Store(settings).set_user("rita", "viewer", "local")
     return settings
 
 

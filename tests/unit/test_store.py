@@ -181,12 +181,12 @@ def test_many_writers_lose_nothing(store, settings):
 def test_roles_are_looked_up_on_every_write(store, settings):
     imported(settings, tiny_dataset(10))
     store.set_user("vera", "viewer", "local")
-    store.set_user("rita", "reviewer", "local")
+    store.set_user("rita", "steward", "local")
     with pytest.raises(UserError, match="vera may not do this"):
         store.set_flags(FP, [1], True, "vera")
     assert store.set_flags(FP, [1], True, "rita") == 1
-    with pytest.raises(UserError, match="it takes the role steward"):
-        store.import_dataset(tiny_dataset(5, fingerprint="ff" * 8), None, "rita")
+    with pytest.raises(UserError, match="it takes the role trainer / steward / adjudicator / admin"):
+        store.import_dataset(tiny_dataset(5, fingerprint="ff" * 8), None, "vera")
     store.set_user("rita", "viewer", "local")
     with pytest.raises(UserError):
         store.set_flags(FP, [2], True, "rita")
@@ -227,7 +227,7 @@ def test_importing_the_client_side_loads_neither_torch_nor_umap_nor_streamlit():
 
 
 def test_prompt_files_are_kept_by_content_and_only_for_those_who_may_probe(store):
-    store.set_user("rita", "reviewer", "local")
+    store.set_user("rita", "viewer", "local")
     with pytest.raises(UserError, match="rita"):
         store.keep_prompts(b"prompt,category", ".csv", "rita")
     path = store.keep_prompts(b"prompt,category\nTell me,a", ".CSV", "local")
