@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from core.i18n import N_
 
 PAGE = 100
 LONGEST_VALUE = 60
+_HASH = re.compile("[0-9a-f]{32,}")
 ACTION_NAMES = {
     audit.IMPORT: N_("Import"),
     audit.SCORE: N_("Scoring"),
@@ -95,7 +97,7 @@ def filters() -> LogFilter:
     names = dataset_names()
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit_filters"):
         people = st.multiselect(
-            _("Person"), audit.actors(store.url), placeholder=_("Everybody"), key="audit_people", width=210
+            _("Person"), audit.actors(store.url), placeholder=_("Everybody"), key="audit_people", width=180
         )
         actions = st.multiselect(
             _("Action"),
@@ -103,7 +105,7 @@ def filters() -> LogFilter:
             format_func=translated(ACTION_NAMES).get,
             placeholder=_("Everything"),
             key="audit_actions",
-            width=240,
+            width=200,
         )
         # A deleted dataset is found by its fingerprint.
         subject = st.selectbox(
@@ -114,12 +116,12 @@ def filters() -> LogFilter:
             accept_new_options=True,
             placeholder=_("All"),
             key="audit_subject",
-            width=220,
+            width=200,
         )
         row = st.number_input(
-            _("Row"), min_value=0, value=None, step=1, key="audit_row", disabled=not subject, width=110
+            _("Row"), min_value=0, value=None, step=1, key="audit_row", disabled=not subject, width=100
         )
-        days = st.date_input(_("Days"), value=(), key="audit_days", width=230)
+        days = st.date_input(_("Days"), value=(), key="audit_days", width=220)
     chosen = (subject or "").strip()
     if chosen and row is not None:
         chosen = audit.row_subject(chosen, int(row))
@@ -169,13 +171,13 @@ def log_table(chosen: LogFilter) -> None:
             }
         ),
         hide_index=True,
-        height="content" if len(entries) <= 12 else 520,
+        height="content" if len(entries) <= 15 else 520,
         column_config={
-            "seq": column.NumberColumn("#", format="%d", width=60),
+            "seq": column.NumberColumn("#", format="%d", width=56),
             "time": column.TextColumn(_("Time"), width=140),
-            "actor": column.TextColumn(_("Person"), width=130),
-            "action": column.TextColumn(_("Action"), width=120),
-            "subject": column.TextColumn(_("What"), width=220),
+            "actor": column.TextColumn(_("Person"), width=120),
+            "action": column.TextColumn(_("Action"), width=100),
+            "subject": column.TextColumn(_("What"), width=180),
             "change": column.TextColumn(_("Before → after"), width=360),
             "note": column.TextColumn(_("Note"), width=120),
             "hash": column.TextColumn(_("Hash"), width=140),
@@ -235,5 +237,7 @@ def change_text(entry: Entry) -> str:
 def _value(value: Any) -> str:
     if value is None or value == "":
         return "–"
+    if isinstance(value, str) and _HASH.fullmatch(value):
+        return value[:8] + "…"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"

@@ -1,8 +1,11 @@
+import hashlib
 import threading
 import time
 
 import pytest
 
+from core import audit
+from core.audit import LogFilter
 from core.database import writing
 from core.errors import UserError
 from core.jobs import Jobs
@@ -215,7 +218,12 @@ def test_a_probe_reuses_what_it_measured_before(jobs, worker, model, tmp_path):
     assert result["arm"] == "flagged" and result["dataset"] == FP and len(result["answers"]) == 4
     assert jobs.start_probe(FP, settings, rows, "local") == job_id
 
-    before = jobs.settings.workspace / "probes" / "before"
+    logged = audit.read_log(jobs.url, LogFilter(subject=audit.part_subject(FP, "probe", probe_id)))
+    assert [(e.actor, e.after["status"]) for e in logged] == [("local", "done"), ("local", "queued")]
+    assert logged[0].after["result_sha256"] == hashlib.sha256(jobs.store.probe_path(probe_id).read_bytes()).hexdigest()
+    assert logged[1].after["rows"] == record.n_rows
+
+    before = jobs.store.dataset_folder(FP) / "before"
     [kept] = [(p, p.stat().st_mtime_ns) for p in before.iterdir()]
     other = settings.model_copy(update={"epochs": 2})
     finish(jobs, jobs.start_probe(FP, other, rows, "local"))
@@ -233,6 +241,10 @@ def test_a_probe_is_cancelled_in_the_middle_of_training(jobs, worker, model, tmp
     wait_until(lambda: jobs.get(job_id).stage == "Training")
     jobs.cancel(job_id, "local")
     finish(jobs, job_id, "cancelled", seconds=10)
+    logged = audit.read_log(jobs.url, LogFilter(subject=audit.part_subject(LONG, "probe", job_id)))
+    assert [(e.action, e.after["status"]) for e in logged] == [
+        ("probe", "cancelled"), ("job", "stopping"), ("probe", "queued"),
+    ]  # fmt: skip
     assert jobs.store.probe_result(job_id) is None
     assert [probe.status for probe in jobs.store.probes(LONG)] == ["cancelled"]
 
@@ -244,7 +256,7 @@ def test_a_probe_of_held_out_or_unknown_rows_is_refused(jobs, model):
             jobs.start_probe(FP, ProbeSettings(model=model), rows, "local")
 
 
-def test_only_stewards_and_admins_run_jobs(jobs, model, settings):
+def test_jobs_are_run_by_those_with_the_role(jobs, model, settings):
     for start in (jobs.start_score, jobs.start_estimate):
         with pytest.raises(UserError, match="rita may not do this"):
             start(FP, ScoreSettings(model=model, max_length=99), "rita")

@@ -41,7 +41,8 @@ def workspace(tmp_path: Path) -> Settings:
         workspace=folder,
         database_url=f"sqlite:///{folder}/assay.db",
         jobs_url=f"sqlite:///{folder}/jobs.db",
-        import_roots=[tmp_path],
+        # The folder of all tests of this run.
+        import_roots=[tmp_path.parent],
     )
 
 
