@@ -22,7 +22,7 @@ ROLE_NAMES = {
 CAPABILITY_NAMES = {
     "view": N_("Look"),
     "import": N_("Import"),
-    "score": N_("Score"),
+    "score": N_("Score datasets"),
     "probe": N_("Probe"),
     "review": N_("Decide on rows"),
     "adjudicate": N_("Assign, settle disagreements"),
