@@ -7,9 +7,9 @@ import streamlit as st
 from components import frames, sign_in, theme, workspace
 from components.i18n import _, language_switch, say
 from components.job_card import KINDS
-from core import worker
+from core import users, worker
 from core.errors import UserError
-from core.sample import install_sample
+from core.sample import OWNER, install_sample
 
 WORKER_POLL_SECONDS = 5
 
@@ -18,7 +18,8 @@ WORKER_POLL_SECONDS = 5
 def start_once() -> bool:
     """Prepare this server process: the sample on first start, and one embedded worker."""
     store = workspace.store()
-    if not store.datasets():
+    owner = users.known_user(store.url, OWNER)
+    if not store.datasets() and owner is not None and owner.can("import"):
         install_sample(store)
     return worker.ensure_worker(workspace.settings())
 
