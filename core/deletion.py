@@ -1,7 +1,7 @@
 """Deleting a dataset for good, with everything that was made of it; the audit log keeps hashes and counts.
 
-A list of the files to remove is written before the database forgets the dataset, so that a deletion that is cut
-short is finished by the next `sweep`.
+A list of what to remove outside of the database is written before the database forgets the dataset, so that a
+deletion that is cut short is finished by the next `sweep`.
 """
 
 import json
@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.files import write_json
 from core.i18n import N_
 from core.importing import files_lock
-from core.jobs import ACTIVE, stop_job
+from core.jobs import ACTIVE, forget_workflows, stop_job
 from core.settings import Settings
 from core.store import DatasetRecord, Store
 from core.tables import DatasetRow, JobRow, ProbeRow, Table, utc_now
@@ -88,7 +88,7 @@ def sweep(store: Store) -> list[str]:
         for path in _lists(store.settings).glob("*.json"):
             # A list of a dataset that is there: its deletion never came to pass, or it was imported again.
             if path.stem not in known:
-                _remove_files(store.settings, json.loads(path.read_text(encoding="utf-8")))
+                _remove(store.settings, json.loads(path.read_text(encoding="utf-8")))
             path.unlink()
         for record in store.datasets():
             due = deletion_time(record)
@@ -109,12 +109,15 @@ def _delete(store: Store, fingerprint: str, actor: str, check: bool) -> None:
                 N_("A job of this dataset is still at work. Cancel it, wait until it has stopped, then delete.")
             )
         before: dict[str, Any] = {"rows": row.n_rows, "rejected": row.n_rejected}
-        files = _files(session, store, fingerprint)
-        write_json(listed, files)
+        doomed = {
+            "files": _files(session, store, fingerprint),
+            "jobs": [job.job_id for job in session.scalars(_jobs(fingerprint))],
+        }
+        write_json(listed, doomed)
         session.expunge_all()
         before["deleted"] = _delete_rows(session, fingerprint)
         audit.append(session, actor=actor, action=audit.DELETE, subject=fingerprint, before=before)
-    _remove_files(store.settings, files)
+    _remove(store.settings, doomed)
     listed.unlink()
 
 
@@ -160,8 +163,9 @@ def _prompt_files(settings: Settings, jobs: Iterable[JobRow]) -> set[Path]:
     return {path for path in found if path.parent == settings.workspace / "prompts"}
 
 
-def _remove_files(settings: Settings, paths: list[str]) -> None:
-    for name in paths:
+def _remove(settings: Settings, doomed: dict[str, list[str]]) -> None:
+    forget_workflows(settings, doomed["jobs"])
+    for name in doomed["files"]:
         path = settings.workspace / name
         if path.is_dir():
             shutil.rmtree(path)

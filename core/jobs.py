@@ -253,6 +253,16 @@ def workflow_states(settings: Settings, workflow_ids: list[str]) -> dict[str, st
     return {state.workflow_id: state.status for state in found}
 
 
+def forget_workflows(settings: Settings, job_ids: list[str]) -> None:
+    """Delete what DBOS knows of jobs that have ended: their steps' results and errors."""
+    if not job_ids:
+        return
+    client = _client(settings.jobs_url, str(settings.workspace))
+    # A resumed job has had several workflows, all named after it.
+    found = client.list_workflows(workflow_id_prefix=job_ids, load_input=False, load_output=False)
+    client.delete_workflows([state.workflow_id for state in found])
+
+
 def migrate_engine(settings: Settings) -> None:
     """Create or update DBOS's own tables; a client must find them before it can enqueue."""
     from dbos import DBOS

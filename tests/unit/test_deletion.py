@@ -11,7 +11,7 @@ from core import audit, database, deletion
 from core.audit import LogFilter
 from core.deletion import delete_dataset, deletion_time, set_retention, sweep
 from core.errors import UserError
-from core.jobs import Jobs
+from core.jobs import Jobs, workflow_states
 from core.probe_settings import ProbeSettings
 from core.runs import ScoreSettings
 from core.sample import install_sample
@@ -80,12 +80,14 @@ def test_nothing_of_a_deleted_dataset_is_left_but_hashes_and_counts(store, tmp_p
     imported(store.settings, tiny_dataset(10, fingerprint=OTHER))
     store.set_flags(OTHER, [1], True, "local")
     assert "assay.db" in holding(store) and prompts.exists()
+    assert workflow_states(store.settings, [probe]) != {}
 
     delete_dataset(store, FP, "local")
 
     assert holding(store) == []
     assert not store.dataset_folder(FP).exists() and not prompts.exists()
     assert not list(store.settings.workspace.rglob(f"{probe}*"))
+    assert workflow_states(store.settings, [probe]) == {}
     with database.reading(store.url) as session:
         for table in Table.metadata.sorted_tables:
             if table.name != "audit_log":
@@ -218,7 +220,7 @@ def test_a_deletion_cut_short_after_the_commit_is_finished_by_the_next_sweep(sto
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(deletion, "_remove_files", killed)
+    monkeypatch.setattr(deletion, "_remove", killed)
     with pytest.raises(KeyboardInterrupt):
         delete_dataset(store, FP, "local")
     assert store.datasets() == [] and holding(store) != []
