@@ -15,9 +15,11 @@ OpenApp = Callable[..., AppTest]
 ROOT = Path(__file__).parents[2]
 
 
-def open_as(settings: Settings, **claims: Any) -> AppTest:
+def open_as(settings: Settings, dataset: str = "", **claims: Any) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     app.query_params["lang"] = "en"
+    if dataset:
+        app.query_params["dataset"] = dataset
     app.user = {"is_logged_in": True, **claims}
     app.secrets["auth"] = {"client_id": "x", "redirect_uri": "http://localhost/oauth2callback"}
     return app.run()
@@ -108,9 +110,8 @@ def test_what_somebody_does_is_done_under_their_name(
     settings: Settings, store: Store, visited_server: None, sample: str
 ) -> None:
     store.set_user("ann@example.org", "steward", "local")
-    app = open_as(settings, email="ann@example.org")
+    app = open_as(settings, sample, email="ann@example.org")
     assert "ann" in texts(app.sidebar)  # type: ignore[arg-type]
-    app.query_params["dataset"] = sample
     app.switch_page("pages/inspect_rows.py").run()
     app.button(key="flag_top").click().run()
     assert not app.exception
@@ -121,8 +122,7 @@ def test_a_role_taken_away_between_two_clicks_is_noticed(
     settings: Settings, store: Store, visited_server: None, sample: str
 ) -> None:
     store.set_user("bob@example.org", "steward", "local")
-    app = open_as(settings, email="bob@example.org")
-    app.query_params["dataset"] = sample
+    app = open_as(settings, sample, email="bob@example.org")
     app.switch_page("pages/inspect_rows.py").run()
     store.set_user("bob@example.org", "viewer", "local")
     app.button(key="flag_top").click().run()
