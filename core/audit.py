@@ -9,17 +9,26 @@ Nothing that must be deletable goes in here: rows, prompts and remarks about row
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import database
-from core.errors import UserError
-from core.i18n import N_
+
+# Under this name for others too (`X as X` tells the type checker).
+from core.audit_chain import EDITED as EDITED
+from core.audit_chain import GENESIS as GENESIS
+from core.audit_chain import MISSING as MISSING
+from core.audit_chain import NO_ANCHOR as NO_ANCHOR
+from core.audit_chain import TAIL_CUT as TAIL_CUT
+from core.audit_chain import UNCHAINED as UNCHAINED
+from core.audit_chain import Verification as Verification
+from core.audit_chain import canonical, entry_hash, stream
+from core.audit_chain import verify as verify
 from core.rows import printable
 from core.tables import AuditHeadRow, AuditRow, utc_now
 
@@ -46,14 +55,8 @@ ACTIONS = (
     EXPORT, RETENTION, DELETE, ROLE,
 )  # fmt: skip
 
-GENESIS = "0" * 64
 # What is done because a time has come is nobody's doing.
 RETENTION_ACTOR = "retention"
-EDITED = N_("The entry does not match its hash: it was edited, moved or put in later.")
-MISSING = N_("An entry is missing before this one, or entries changed places.")
-UNCHAINED = N_("The entry does not continue the one before it: that one was replaced.")
-TAIL_CUT = N_("The log ends before its recorded head: entries at the end were removed or replaced.")
-NO_ANCHOR = N_("The anchor is not in the log: entries at the end were cut off, or the log was written anew.")
 
 
 @dataclass(frozen=True)
@@ -106,31 +109,6 @@ class LogFilter:
     subject: str = ""
     since: datetime | None = None
     until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What checking the chain found.
-
-    Parameters
-    ----------
-    ok : bool
-        Whether every entry checked continues the one before, and the anchor is among them.
-    checked : int
-        Entries looked at.
-    head : str
-        Hash of the last good entry.
-    bad_seq : int or None
-        Number of the first entry that is wrong, or where one is missing; None when the anchor alone is missing.
-    problem : str
-        An English message id; "" when all is well.
-    """
-
-    ok: bool
-    checked: int
-    head: str
-    bad_seq: int | None = None
-    problem: str = ""
 
 
 EVERYTHING = LogFilter()
@@ -209,11 +187,11 @@ def append_many(session: Session, *, actor: str, action: str, changes: Iterable[
             "actor": _storable(actor),
             "action": action,
             "subject": _storable(change.subject),
-            "before": _canonical(change.before),
-            "after": _canonical(change.after),
+            "before": canonical(change.before),
+            "after": canonical(change.after),
             "note": _storable(change.note),
         }
-        rows.append({**row, "previous": previous, "hash": _hash(previous, row)})
+        rows.append({**row, "previous": previous, "hash": entry_hash(previous, row)})
         previous = rows[-1]["hash"]
     if rows:
         session.execute(insert(AuditRow), rows)
@@ -225,41 +203,6 @@ def head(url: str) -> str:
     """Return the hash of the last entry (`GENESIS` of an empty log)."""
     with database.reading(url) as session:
         return str(session.scalar(select(AuditHeadRow.hash).where(AuditHeadRow.id == 1)))
-
-
-def verify(url: str, anchor: str | None = None) -> Verification:
-    """Check every entry against its hash and the entry before it.
-
-    Parameters
-    ----------
-    url : str
-        Database URL.
-    anchor : str, optional
-        A head hash noted at some earlier time; it must still be in the log.
-
-    Raises
-    ------
-    UserError
-        The anchor is not a hash.
-    """
-    wanted = _checked_anchor(anchor)
-    checked, previous, found = 0, GENESIS, wanted in (None, GENESIS)
-    with database.reading(url) as session:
-        # The head first: entries written while we read lie behind it.
-        head_seq, head_hash = session.execute(select(AuditHeadRow.seq, AuditHeadRow.hash)).one()
-        for row in _stream(session, select(AuditRow).order_by(AuditRow.seq)):
-            problem = _problem(row, checked + 1, previous)
-            if not problem and row.seq == head_seq and row.hash != head_hash:
-                problem = TAIL_CUT
-            if problem:
-                return Verification(False, checked, previous, min(row.seq, checked + 1), problem)
-            checked, previous = checked + 1, row.hash
-            found = found or previous == wanted
-    if checked < head_seq:
-        return Verification(False, checked, previous, checked + 1, TAIL_CUT)
-    if not found:
-        return Verification(False, checked, previous, None, NO_ANCHOR)
-    return Verification(True, checked, previous)
 
 
 def read_log(url: str, chosen: LogFilter = EVERYTHING, limit: int = 100, offset: int = 0) -> list[Entry]:
@@ -291,44 +234,10 @@ def export_jsonl(url: str, file: TextIO, chosen: LogFilter = EVERYTHING) -> int:
     """
     count = 0
     with database.reading(url) as session:
-        for row in _stream(session, _filtered(select(AuditRow), chosen).order_by(AuditRow.seq)):
+        for row in stream(session, _filtered(select(AuditRow), chosen).order_by(AuditRow.seq)):
             file.write(json.dumps(asdict(_entry(row)), ensure_ascii=True) + "\n")
             count += 1
     return count
-
-
-def _stream(session: Session, query: Select[AuditRow]) -> Iterator[AuditRow]:
-    yield from session.scalars(query.execution_options(yield_per=2000))
-
-
-def _problem(row: AuditRow, expected_seq: int, previous: str) -> str:
-    if row.seq != expected_seq:
-        return MISSING
-    values = {name: getattr(row, name) for name in _HASHED}
-    try:
-        intact = _hash(row.previous, values) == row.hash
-    except ValueError:  # what was put in is not even JSON
-        intact = False
-    if not intact:
-        return EDITED
-    return "" if row.previous == previous else UNCHAINED
-
-
-_HASHED = ("seq", "time", "actor", "action", "subject", "before", "after", "note")
-
-
-def _hash(previous: str, row: dict[str, Any]) -> str:
-    values = row | {name: json.loads(row[name]) for name in ("before", "after")}
-    return hashlib.sha256(f"{previous}\n{_dumps(values)}".encode("ascii")).hexdigest()
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-
-
-def _canonical(value: Any) -> str:
-    # Twice: keys that are numbers sort otherwise than the text they become, or not at all.
-    return _dumps(json.loads(json.dumps(value, allow_nan=False)))
 
 
 def _storable(text: str) -> str:
@@ -360,12 +269,3 @@ def _filtered(query: Any, chosen: LogFilter) -> Any:
 
 def _utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _checked_anchor(anchor: str | None) -> str | None:
-    if anchor is None or not anchor.strip():
-        return None
-    text = anchor.strip().lower()
-    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
-        raise UserError(N_("“{anchor}” is not a head hash; one has 64 hexadecimal digits."), anchor=anchor[:80])
-    return text
