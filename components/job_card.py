@@ -13,7 +13,7 @@ from core.jobs import JobRecord
 # An interrupted job is taken over by the next worker without anybody's doing.
 MOVING = ("queued", "running", "interrupted")
 POLL_SECONDS = 1.5
-KINDS = {"score": N_("Scoring"), "estimate": N_("Estimate"), "probe": N_("Probe")}
+KINDS = {"score": N_("Scoring"), "estimate": N_("Estimate"), "probe": N_("Probe"), "probe_estimate": N_("Estimate")}
 STATUS = {
     "queued": (N_("Queued"), "gray", ":material/schedule:"),
     "running": (N_("Running"), "blue", ":material/autorenew:"),
@@ -84,6 +84,8 @@ def _progress(job: JobRecord) -> None:
     stage = _(job.stage) if job.stage else _("Waiting for the worker")
     st.progress(min(1.0, share), text=_("Stopping after this step") if job.cancel_requested else stage)
     parts = []
+    if job.parts:
+        parts.append(_("fine-tune {n} of {total}").format(n=job.part, total=job.parts))
     if job.total:
         parts.append(_("{done} of {total}").format(done=f"{job.done:,}", total=f"{job.total:,}"))
     if job.tokens_total:

@@ -8,12 +8,28 @@ from components import workspace
 from components.i18n import _, translated
 from core.i18n import N_
 
-BUNDLED = "bundled"
-KINDS = {BUNDLED: N_("Bundled"), "folder": N_("Folder"), "hub": N_("Hugging Face")}
+BUNDLED, BUNDLED_BASE = "bundled", "bundled-base"
+KINDS = {
+    BUNDLED: N_("Bundled"),
+    BUNDLED_BASE: N_("Bundled, not aligned"),
+    "folder": N_("Folder"),
+    "hub": N_("Hugging Face"),
+}
+NAMES = {BUNDLED: N_("SmolLM2-135M-Instruct, aligned"), BUNDLED_BASE: "SmolLM2-135M-Instruct"}
+ABOUT = {
+    BUNDLED: N_(
+        "SmolLM2-135M-Instruct with an adapter that makes it refuse harmful requests, on this machine. "
+        "Small enough for a laptop without a graphics card."
+    ),
+    BUNDLED_BASE: N_(
+        "SmolLM2-135M-Instruct as its makers ship it, on this machine. It refuses next to nothing, "
+        "so a probe of it has little safety to measure."
+    ),
+}
 
 
 def model_choice(key: str) -> str | None:
-    """Draw the choice; return "bundled", a folder or a hub id, or None while the text is empty."""
+    """Draw the choice; return a bundled model's name, a folder or a hub id, or None while the text is empty."""
     default = workspace.settings().default_model
     kind = st.segmented_control(
         _("Model"),
@@ -25,9 +41,9 @@ def model_choice(key: str) -> str | None:
         wrap=True,
         persist_state="session",
     )
-    if kind == BUNDLED:
-        st.caption(_("SmolLM2-135M-Instruct, on this machine. Small enough for a laptop without a graphics card."))
-        return BUNDLED
+    if kind in ABOUT:
+        st.caption(_(ABOUT[kind]))
+        return str(kind)
     text = st.text_input(
         _("Folder of the model on the server") if kind == "folder" else _("Model id on the Hugging Face hub"),
         value=default if _kind_of(default) == kind else "",
@@ -39,13 +55,13 @@ def model_choice(key: str) -> str | None:
 
 
 def _kind_of(model: str) -> str:
-    if model == BUNDLED:
-        return BUNDLED
+    if model in NAMES:
+        return model
     return "folder" if Path(model).expanduser().is_dir() or model.startswith((".", "/", "~")) else "hub"
 
 
 def model_label(model: str) -> str:
     """Return a short name for a model setting."""
-    if model == BUNDLED:
-        return "SmolLM2-135M-Instruct"
+    if model in NAMES:
+        return _(NAMES[model])
     return Path(model).name if _kind_of(model) == "folder" else model

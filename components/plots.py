@@ -106,7 +106,7 @@ def _points(
                 unselected={"marker": {"opacity": 0.35, "color": colours.faded}},
             )
         )
-    figure.update_layout(**_layout(colours))
+    figure.update_layout(**base_layout(colours))
     return figure
 
 
@@ -141,7 +141,8 @@ def _plain_log_ticks(figure: go.Figure, axis: str, values: pd.Series) -> None:
     figure.update_layout({axis: {"tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks], "tickangle": 0}})
 
 
-def _layout(colours: Colours) -> dict:
+def base_layout(colours: Colours) -> dict:
+    """Return the layout that all charts share."""
     axis = {
         "gridcolor": colours.grid,
         "zeroline": False,
@@ -171,62 +172,3 @@ def _layout(colours: Colours) -> dict:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
     }
-
-
-def intervals(table: pd.DataFrame, labels: dict[str, str], colours: Colours) -> go.Figure:
-    """Dot-and-interval chart of rates before and after.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``name``, ``arm`` ("before" or "after"), ``value``, ``low``, ``high`` (shares of 1), ``k``,
-        ``n``; one line per name and arm, in the order to draw from the top.
-    labels : dict of str
-        Translated ``before``, ``after``, ``axis``.
-    """
-    names = list(dict.fromkeys(table["name"]))
-    place = {name: len(names) - 1 - i for i, name in enumerate(names)}
-    figure = go.Figure()
-    for arm, colour, offset, symbol in (
-        ("before", colours.before, 0.14, "circle-open"),
-        ("after", colours.after, -0.14, "circle"),
-    ):
-        part = table[(table["arm"] == arm) & table["value"].notna()]
-        part = part.astype({"value": float, "low": float, "high": float})
-        figure.add_trace(
-            go.Scatter(
-                x=part["value"],
-                y=[place[name] + offset for name in part["name"]],
-                name=labels[arm],
-                mode="markers",
-                marker={"size": 10, "color": colour, "symbol": symbol, "line": {"width": 2, "color": colour}},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": part["high"] - part["value"],
-                    "arrayminus": part["value"] - part["low"],
-                    "color": colour,
-                    "thickness": 1.6,
-                    "width": 5,
-                },
-                customdata=part[["low", "high", "k", "n"]].to_numpy(),
-                hovertemplate=(
-                    f"<b>{html.escape(labels[arm])}</b> %{{x:.1%}} "
-                    "[%{customdata[0]:.1%}, %{customdata[1]:.1%}] · "
-                    "%{customdata[2]}/%{customdata[3]}<extra></extra>"
-                ),
-            )
-        )
-    layout = _layout(colours)
-    layout["dragmode"] = False
-    layout["height"] = 96 + 46 * len(names)
-    figure.update_layout(**layout)
-    figure.update_xaxes(title=labels["axis"], tickformat=".0%", range=[-0.02, 1.02], fixedrange=True)
-    figure.update_yaxes(
-        tickvals=list(place.values()),
-        ticktext=[html.escape(name) for name in place],
-        range=[-0.6, len(names) - 0.4],
-        fixedrange=True,
-        showgrid=False,
-    )
-    return figure

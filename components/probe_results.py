@@ -1,235 +1,304 @@
-"""A finished probe: figures before and after, and the answers side by side."""
+"""A finished probe: verdict, figures by arm, and what it was measured with."""
 
 import json
 
 import pandas as pd
 import streamlit as st
 
-from components import plots, theme
+from components import probe_plots, theme
+from components.answers import answers
 from components.i18n import _, counted, escape
 from components.job_card import duration
-from components.probe_wording import cautions, headline, interval, percent
-from core.i18n import N_
+from components.probe_wording import (
+    METRICS,
+    OUTCOMES,
+    RATES,
+    VERDICTS,
+    cautions,
+    change,
+    level,
+    note,
+    p_value,
+    verdict_text,
+)
 
-RATES = {
-    "harmful_compliance": N_("Harmful compliance"),
-    "refused": N_("Refused (harmful prompts)"),
-    "degenerate": N_("Degenerate (harmful prompts)"),
-    "over_refusal": N_("Over-refusal (benign prompts)"),
-}
-OUTCOMES = {
-    "refused": (N_("Refused"), "green"),
-    "complied": (N_("Complied"), "red"),
-    "degenerate": (N_("Degenerate"), "gray"),
-}
-PAGE = 10
+CHART = {"displayModeBar": False}
+DOSES = {"rows": "k", "learning_rate": "lr", "epochs": "epochs"}
 
 
 def probe_results(result: dict, probe_id: str) -> None:
     """Draw a result (`core.probe_result.ProbeResult` as JSON values)."""
-    before, after = result["before"], result["after"]
-    sentence, colour = headline(before, after)
-    with st.container(border=True, key="probe_result"):
-        st.markdown(f"##### :{colour}[:material/circle:] {sentence}")
-        # Model names come from outside; the sentences themselves hold no Markdown.
-        st.caption("\n".join(f"- {escape(line)}" for line in cautions(result)))
-        _cards(before, after)
-    figures, answers, details = st.tabs([_("Figures"), _("Answers"), _("Details")], key="probe_tabs")
-    with figures:
-        _figures(before, after)
-    with answers:
-        _answers(result["answers"], probe_id)
-    with details:
+    verdict_card(result)
+    tabs = st.tabs([_("Figures"), _("Categories"), _("Answers"), _("Details")], key="probe_tabs")
+    with tabs[0]:
+        _figures(result)
+    with tabs[1]:
+        _categories(result)
+    with tabs[2]:
+        answers(result, probe_id)
+    with tabs[3]:
         _details(result)
 
 
-def _cards(before: dict, after: dict) -> None:
-    cards = st.grid(4, min_column_width=210)
-    for name in ("harmful_compliance", "over_refusal"):
-        with cards.cell().container(border=True, height="stretch"):
-            st.metric(_(RATES[name]), f"{percent(before[name]['value'])} → {percent(after[name]['value'])}")
-            _interval_lines(before[name], after[name])
-    for name, label in (("benign_loss", _("Benign loss (nats)")), ("perplexity", _("Benign perplexity"))):
-        with cards.cell().container(border=True, height="stretch"):
-            st.metric(label, f"{_number(before[name]['value'])} → {_number(after[name]['value'])}")
-            _interval_lines(before[name], after[name], as_percent=False)
+def verdict_card(result: dict) -> None:
+    """Draw the verdict with the criterion that decided, the cause, and what limits both."""
+    verdict = result["verdict"]
+    name, colour, icon = VERDICTS[verdict["outcome"]]
+    with st.container(border=True, key="probe_result"):
+        head = st.container(horizontal=True, vertical_alignment="center")
+        head.markdown(f"### :{colour}[{icon} {_(name)}]", width="content")
+        if verdict["demonstration"]:
+            head.badge(_("Demonstration"), color="gray", icon=":material/school:")
+        # Model names come from outside; the sentences themselves hold no Markdown.
+        st.markdown(escape(verdict_text(verdict)))
+        if result["cause"]:
+            st.markdown(":material/compare_arrows: " + escape(note(result["cause"])))
+        with st.expander(_("What this probe can and cannot show"), type="compact"):
+            st.caption("\n".join(f"- {escape(line)}" for line in cautions(result)))
+        if verdict["checks"]:
+            with st.expander(_("Stop criteria, one by one"), type="compact"):
+                st.dataframe(check_table(verdict), hide_index=True, alt=_("Stop criteria, one by one"))
 
 
-def _interval_lines(before: dict, after: dict, as_percent: bool = True) -> None:
-    st.caption(
-        f"{_('before')} {interval(before, as_percent)}  \n{_('after')} {interval(after, as_percent)}  \n"
-        + _("95% interval, n = {n}").format(n=after["n"])
-    )
+def check_table(verdict: dict) -> pd.DataFrame:
+    """Return the criteria with their limits and what was measured."""
+    lines = []
+    for check in verdict["checks"]:
+        metric = check["metric"]
+        scale = 100 if metric in RATES else 1
+        write = change if check["kind"] == "change" else level
+        lines.append(
+            {
+                _("Criterion"): _(METRICS[metric]),
+                _("Limit"): (_("change by {n}") if check["kind"] == "change" else _("level {n}")).format(
+                    n=f"{scale * check['limit']:g}"
+                ),
+                _("Measured (95% interval)"): write(metric, check),
+                _("Result"): _(VERDICTS[check["outcome"]][0]),
+            }
+        )
+    return pd.DataFrame(lines)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"
+def metric_table(result: dict) -> pd.DataFrame:
+    """Return one line a metric and arm: before, after, change with its interval, corrected p."""
+    lines = []
+    for metric, label in METRICS.items():
+        before = result["before"][metric]
+        for name, arm in result["arms"].items():
+            if metric not in arm["difference"]:
+                continue
+            found = arm["over_seeds"].get(metric) or arm["difference"][metric]
+            lines.append(
+                {
+                    _("Measure"): _(label),
+                    _("Arm"): name,
+                    _("Before"): level(metric, before),
+                    _("After"): level(metric, arm["pooled"][metric]),
+                    _("Change (95% interval)"): change(metric, found),
+                    _("p (Holm)"): p_value(arm["difference"][metric]),
+                    "n": before["n"],
+                    _("Seeds"): len(arm["seeds"]),
+                }
+            )
+    return pd.DataFrame(lines)
 
 
-def _figures(before: dict, after: dict) -> None:
-    labels = {"before": _("Before"), "after": _("After"), "axis": _("Share of prompts, with 95% interval")}
-    overall = rate_table(before, after, {name: _(label) for name, label in RATES.items()})
+def _figures(result: dict) -> None:
+    metrics = [m for m in METRICS if any(m in arm["difference"] for arm in result["arms"].values())]
+    if not metrics:
+        st.caption(_("Nothing was measured."))
+        return
     charts = st.grid(2, min_column_width=420)
     with charts.cell().container(border=True, height="stretch"):
-        st.markdown(f"**{_('Overall')}**")
-        _intervals(overall, labels, "overall")
-    by_category = category_table(before, after)
+        metric = st.selectbox(
+            _("Change of"),
+            metrics,
+            format_func=lambda m: _(METRICS[m]),
+            key="probe_metric",
+            label_visibility="collapsed",
+        )
+        st.plotly_chart(
+            probe_plots.changes(
+                change_table(result, metric),
+                _("Change in points, with 95% interval") if metric in RATES else _("Change, with 95% interval"),
+                theme.colours(),
+                metric in RATES,
+                limit_of(result, metric),
+            ),
+            key=f"changes_{metric}",
+            config=CHART,
+            alt=_("Change of each arm with its 95% interval"),
+        )
+        st.caption(_("Dashed: the limit of the stop criteria. Each arm is compared with before on the same prompts."))
     with charts.cell().container(border=True, height="stretch"):
-        st.markdown(f"**{_('Harmful compliance by category')}**")
-        _intervals(by_category, labels, "by_category")
-    by_category["name"] = f"{_(RATES['harmful_compliance'])}: " + by_category["name"]
-    st.dataframe(
-        _readable(pd.concat([overall, by_category])),
-        hide_index=True,
-        alt=_("Rates before and after with counts and intervals"),
-    )
+        st.markdown(f"**{_('Answers to harmful prompts')}**")
+        labels = {name: _(label) for name, (label, _colour) in OUTCOMES.items()}
+        st.plotly_chart(
+            probe_plots.outcomes(
+                outcome_table(result, _("before")), labels, _("Share of answers (%)"), theme.colours()
+            ),
+            key="outcomes",
+            config=CHART,
+            alt=_("Shares of refused, complied and degenerate answers"),
+        )
+        st.caption(_("A degenerate answer is broken text: a broken model is not a harmful one."))
+    _dose_curve(result)
+    st.dataframe(metric_table(result), hide_index=True, alt=_("Measures before and after by arm"))
+    _drift(result)
 
 
-def _intervals(table: pd.DataFrame, labels: dict[str, str], key: str) -> None:
-    st.plotly_chart(
-        plots.intervals(table, labels, theme.colours()),
-        key=f"intervals_{key}",
-        config={"displayModeBar": False},
-        alt=_("Rates before and after with 95% intervals"),
-    )
+def change_table(result: dict, metric: str) -> pd.DataFrame:
+    """Return the change of a metric, one line an arm."""
+    lines = [
+        {"name": name, **{c: found[c] for c in ("value", "low", "high", "n")}}
+        for name, arm in result["arms"].items()
+        if (found := arm["over_seeds"].get(metric) or arm["difference"].get(metric))
+    ]
+    table = pd.DataFrame(lines, columns=["name", "value", "low", "high", "n"])
+    return table.astype({"value": float, "low": float, "high": float})
 
 
-def rate_table(before: dict, after: dict, names: dict[str, str]) -> pd.DataFrame:
-    """Return one line per rate and arm: name, arm, value, low, high, k, n."""
-    return pd.DataFrame(
-        [
-            {"name": label, "arm": arm, **{c: metrics[name][c] for c in ("value", "low", "high", "k", "n")}}
-            for name, label in names.items()
-            for arm, metrics in (("before", before), ("after", after))
-        ]
-    )
+def outcome_table(result: dict, before: str) -> pd.DataFrame:
+    """Return the shares of the three outcomes before and in each arm."""
+    names = ("refused", "degenerate")
+    lines = [{"name": before, **{name: result["before"][name]["value"] or 0.0 for name in names}}]
+    for arm, about in result["arms"].items():
+        lines.append({"name": arm, **{name: about["pooled"].get(name, {}).get("value") or 0.0 for name in names}})
+    table = pd.DataFrame(lines)
+    complied = [result["before"]["harmful_compliance"]["value"] or 0.0]
+    complied += [a["pooled"].get("harmful_compliance", {}).get("value") or 0.0 for a in result["arms"].values()]
+    return table.assign(complied=complied)
 
 
-def category_table(before: dict, after: dict) -> pd.DataFrame:
-    """Return the harmful-compliance rate of each category as `rate_table` does, largest rate after first."""
-    names = sorted(
-        after["by_category"],
-        key=lambda name: -(after["by_category"][name]["harmful_compliance"]["value"] or 0),
-    )
+def limit_of(result: dict, metric: str) -> float | None:
+    """Return the stop criteria's limit on the change of a metric."""
+    criteria = result["verdict"].get("policy", {}).get("criteria", [])
+    return next((c["change"] for c in criteria if c["metric"] == metric and c["change"] is not None), None)
+
+
+def dose_table(result: dict) -> tuple[str, pd.DataFrame]:
+    """Return which setting the arms vary, and the change of harmful compliance at each dose."""
+    lines, setting = [], ""
+    for name, arm in result["arms"].items():
+        if len(arm["settings"]) == 1 and "harmful_compliance" in arm["difference"]:
+            [(setting, dose)] = arm["settings"].items()
+            found = arm["difference"]["harmful_compliance"]
+            lines.append({"arm": name.split("@")[0], "dose": dose, **{c: found[c] for c in ("value", "low", "high")}})
+    return setting, pd.DataFrame(lines, columns=["arm", "dose", "value", "low", "high"])
+
+
+def _dose_curve(result: dict) -> None:
+    setting, table = dose_table(result)
+    if len(table) < 2:
+        return
+    names = {"rows": _("Rows"), "learning_rate": _("Learning rate"), "epochs": _("Epochs")}
+    with st.container(border=True):
+        st.markdown(f"**{_('Dose')}**")
+        axes = (names[setting], _("Change of harmful compliance (points)"))
+        st.plotly_chart(
+            probe_plots.doses(
+                table, axes, theme.colours(), setting != "epochs", limit_of(result, "harmful_compliance")
+            ),
+            key="doses",
+            config=CHART,
+            alt=_("Change of harmful compliance over the dose, by arm"),
+        )
+
+
+def _drift(result: dict) -> None:
+    """Show how the manner of answering benign prompts moved."""
+    manner = {
+        "words": _("Words"),
+        "lists": _("With a list"),
+        "markup": _("With Markdown"),
+        "repetition": _("Repeated word triples"),
+        "other_script": _("In another script than the prompt"),
+    }
+    parts = {_("before"): result["before_drift"]}
+    for name, arm in result["arms"].items():
+        for seed, found in arm["seeds"].items():
+            parts[f"{name} · {_('seed {n}').format(n=seed)}"] = found["drift"]
+    with st.expander(_("Manner of the answers to benign prompts"), icon=":material/text_fields:", type="compact"):
+        lines = []
+        for part, found in parts.items():
+            line = {_("Answers of"): part, "n": found["words"]["n"]}
+            for name, label in manner.items():
+                line[label] = level("refused" if name != "words" else "benign_loss", found[name])
+            lines.append(line)
+        st.dataframe(pd.DataFrame(lines), hide_index=True, alt=_("Manner of the answers to benign prompts"))
+        st.caption(_("Each figure with its 95% interval. A model over-adapts in the direction in which its rows lean."))
+
+
+def category_table(result: dict) -> pd.DataFrame:
+    """Return harmful compliance by category, before and the change in each arm."""
     lines = []
-    for name in names:
-        for arm, metrics in (("before", before), ("after", after)):
-            if name in metrics["by_category"]:
-                rate = metrics["by_category"][name]["harmful_compliance"]
-                lines.append({"name": _(name), "arm": arm, **{c: rate[c] for c in ("value", "low", "high", "k", "n")}})
-    return pd.DataFrame(lines, columns=["name", "arm", "value", "low", "high", "k", "n"])
+    for category, before in result["before"]["by_category"].items():
+        line = {_("Category"): _(category), "n": before["harmful_compliance"]["n"]}
+        line[_("Before")] = level("harmful_compliance", before["harmful_compliance"])
+        for name, arm in result["arms"].items():
+            line[name] = change("harmful_compliance", arm["by_category"][category])
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    wide = {}
-    for line in table.to_dict("records"):
-        cells = wide.setdefault(line["name"], {_("Measure"): line["name"]})
-        arm = _("Before") if line["arm"] == "before" else _("After")
-        cells[arm] = percent(line["value"])
-        cells[f"{arm} · {_('95% interval')}"] = interval(line)
-        cells[f"{arm} · k / n"] = f"{line['k']} / {line['n']}"
-    return pd.DataFrame(list(wide.values()))
-
-
-def _answers(pairs: list[dict], probe_id: str) -> None:
-    if not pairs:
-        st.caption(_("No answers were kept."))
+def _categories(result: dict) -> None:
+    if not result["before"]["by_category"]:
+        st.caption(_("Nothing was measured."))
         return
-    bar = st.container(horizontal=True, vertical_alignment="bottom")
-    kinds = {"harmful": _("Harmful prompts"), "benign": _("Benign prompts")}
-    kind = bar.segmented_control(
-        _("Prompts"),
-        list(kinds),
-        format_func=kinds.get,
-        default="harmful",
-        key="answers_kind",
-        required=True,
-        label_visibility="collapsed",
+    arm = st.selectbox(_("Arm"), list(result["arms"]), key="category_arm", label_visibility="collapsed")
+    found = result["arms"][arm]["by_category"]
+    table = pd.DataFrame(
+        [{"name": _(name), **{c: item[c] for c in ("value", "low", "high", "n")}} for name, item in found.items()]
+    ).sort_values("value", ascending=False)
+    st.plotly_chart(
+        probe_plots.changes(table, _("Change of harmful compliance in points"), theme.colours(), True),
+        key=f"categories_{arm}",
+        config=CHART,
+        alt=_("Change of harmful compliance by category"),
     )
-    shows = {"all": _("All"), "changed": _("Outcome changed"), "complied": _("Complied after")}
-    show = bar.segmented_control(
-        _("Show"),
-        list(shows),
-        format_func=shows.get,
-        default="all",
-        key="answers_show",
-        required=True,
-        label_visibility="collapsed",
-    )
-    chosen = choose_answers(pairs, kind, show)
-    bar.caption(counted("{n} answer pair", "{n} answer pairs", len(chosen)), width="content")
-    if kind == "harmful":
-        st.caption(_("Harmful prompts and what the model wrote stay folded until you open them."))
-    if not chosen:
-        st.caption(_("No answer matches. Choose “All” to see every one."))
-        return
-    pages = -(-len(chosen) // PAGE)
-    page = st.session_state.get(f"answers_page_{probe_id}_{kind}_{show}", 1)
-    for pair in chosen[(page - 1) * PAGE : page * PAGE]:
-        _pair(pair)
-    if pages > 1:
-        st.pagination(pages, key=f"answers_page_{probe_id}_{kind}_{show}")
-
-
-def choose_answers(pairs: list[dict], kind: str, show: str = "all") -> list[dict]:
-    """Return the pairs of a kind, those whose outcome changed first."""
-    chosen = [pair for pair in pairs if pair["kind"] == kind]
-    if show == "changed":
-        chosen = [pair for pair in chosen if pair["before"]["outcome"] != pair["after"]["outcome"]]
-    if show == "complied":
-        chosen = [pair for pair in chosen if pair["after"]["outcome"] == "complied"]
-    return sorted(chosen, key=lambda pair: pair["before"]["outcome"] == pair["after"]["outcome"])
-
-
-def _pair(pair: dict) -> None:
-    chips = f"{_chip(pair['before'])} → {_chip(pair['after'])}"
-    title = escape(_(pair["category"]) if pair["category"] else pair["prompt_id"])
-    if pair["kind"] == "benign":
-        words = " ".join(pair["prompt"].split())
-        title = escape(words if len(words) <= 70 else words[:70] + "…")
-    with st.expander(f"{chips} :gray[{title}]", key=f"pair_{pair['prompt_id']}"):
-        st.caption(_("Prompt"))
-        st.code(pair["prompt"], language=None, wrap_lines=True)
-        before, after = st.columns(2)
-        for place, name, answer in (
-            (before, _("Before"), pair["before"]),
-            (after, _("After"), pair["after"]),
-        ):
-            place.markdown(f":small[**{name}** · {_chip(answer)}]")
-            place.code(answer["answer"] or " ", language=None, wrap_lines=True)
-            if answer["reason"]:
-                place.caption(_("Judged by: {reason}").format(reason=escape(_(answer["reason"]))))
-
-
-def _chip(answer: dict) -> str:
-    label, colour = OUTCOMES[answer["outcome"]]
-    return f":{colour}-badge[{_(label)}]"
+    st.dataframe(category_table(result), hide_index=True, alt=_("Harmful compliance by category"))
+    st.caption(_("Intervals are widened so that all categories hold at once (Bonferroni)."))
 
 
 def _details(result: dict) -> None:
-    train, settings = result["train"], result["settings"]
+    settings = result["settings"]
     facts = {
         _("Model"): f"{result['model_name']} ({result['model_id']})",
-        _("Rows trained on"): f"{train['rows']:,}",
-        _("Method"): settings.get("method", ""),
-        _("Epochs"): settings.get("epochs", ""),
-        _("Learning rate"): f"{settings.get('learning_rate', 0):g}",
-        _("Seed"): result["seed"],
-        _("Optimizer steps"): train["steps"],
-        _("Trained parameters"): f"{train['trainable_parameters']:,}",
-        _("Training time"): duration(train["seconds"]),
+        _("Model that is to be fine-tuned for real"): result["target_model"] or "–",
+        _("Rows per arm"): f"{result['size']:,}",
+        _("Seeds"): ", ".join(map(str, result["seeds"])),
+        _("Method"): settings["method"],
+        _("Epochs"): settings["epochs"],
+        _("Learning rate"): f"{settings['learning_rate']:g}",
+        _("Longest input (tokens)"): settings["max_length"],
+        _("Longest answer (tokens)"): settings["max_new_tokens"],
+        _("Judge"): settings["judge"]["name"],
         _("Whole probe"): duration(sum(result["timings"].values())),
     }
     left, right = st.columns(2)
     with left:
         st.table({name: escape(str(value)) for name, value in facts.items()}, border="horizontal")
     with right:
-        if train["loss_curve"]:
+        curves = {
+            f"{name} · {seed}": pd.Series(found["train"]["loss_curve"])
+            for name, arm in result["arms"].items()
+            for seed, found in arm["seeds"].items()
+        }
+        if curves:
             st.caption(_("Training loss per step"))
-            st.line_chart(train["loss_curve"], height=220, alt=_("Training loss per step"))
-    left_out = train.get("left_out") or []
+            st.line_chart(pd.DataFrame(curves), height=260, alt=_("Training loss per step"))
+    st.dataframe(run_table(result), hide_index=True, alt=_("Fine-tunes"))
+    if result["judge_agreement"]:
+        found = result["judge_agreement"]
+        st.caption(
+            _("The two judges agree on {raw} of the answers (n = {n}); Cohen's κ {kappa}.").format(
+                raw=level("refused", found["raw"]), n=found["raw"]["n"], kappa=level("benign_loss", found["kappa"])
+            )
+        )
+    left_out = [*result["left_out"], *result["rejected_prompts"]]
     if left_out:
-        st.caption(counted("{n} row was left out", "{n} rows were left out", len(left_out)))
+        st.caption(counted("{n} row or prompt was left out", "{n} rows or prompts were left out", len(left_out)))
         st.dataframe(
             pd.DataFrame(
                 [
@@ -240,6 +309,27 @@ def _details(result: dict) -> None:
             hide_index=True,
             alt=_("Rows that were left out"),
         )
+
+
+def run_table(result: dict) -> pd.DataFrame:
+    """Return one line a fine-tune: what it trained on and how long it took."""
+    lines = []
+    for name, arm in result["arms"].items():
+        for seed, found in arm["seeds"].items():
+            train = found["train"]
+            lines.append(
+                {
+                    _("Arm"): name,
+                    _("Seed"): int(seed),
+                    _("Rows"): train["rows"],
+                    _("Supervised tokens"): train["supervised_tokens"],
+                    _("Steps"): train["steps"],
+                    _("Tokens per second"): train["tokens_per_second"],
+                    _("Training"): duration(found["seconds"]["training"]),
+                    _("Evaluation"): duration(found["seconds"]["evaluation"]),
+                }
+            )
+    return pd.DataFrame(lines)
 
 
 def download(result: dict, probe_id: str) -> None:

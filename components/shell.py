@@ -45,7 +45,13 @@ def navigation() -> Any:
             "pages/probe.py",
             title=_("Probe"),
             icon=":material/science:",
-            help=_("Fine-tune on the flagged rows and compare the model before and after."),
+            help=_("Fine-tune on chosen rows and fair controls, and compare the model before and after."),
+        ),
+        st.Page(
+            "pages/stop_criteria.py",
+            title=_("Stop criteria"),
+            icon=":material/rule:",
+            help=_("Limits that a probe's verdict is computed from."),
         ),
     ]
     if person is None or person.can("read_audit"):

@@ -15,6 +15,7 @@ class Colours:
     surface: str
     row: str
     flagged: str
+    kept: str
     faded: str
     before: str
     after: str
@@ -29,6 +30,7 @@ LIGHT = Colours(
     surface="#FFFFFF",
     row="#2C8F93",
     flagged="#C8551B",
+    kept="#2C8F93",
     faded="#C3CBD3",
     before="#7C8996",
     after="#C8551B",
@@ -42,6 +44,7 @@ DARK = Colours(
     surface="#11161B",
     row="#3FA9AD",
     flagged="#F09254",
+    kept="#3FA9AD",
     faded="#3C4751",
     before="#93A1AF",
     after="#F09254",

@@ -4,11 +4,16 @@ import pandas as pd
 import streamlit as st
 
 from components import frames, sign_in
+from core import overrules
+from core.assessment import reassess
 from core.errors import UserError
 from core.i18n import N_
 from core.jobs import Jobs
+from core.policies import policies, policy_in_force
+from core.probe_result import SCHEMA_VERSION, ProbeResult
+from core.releases import Basis, decisions_hash
 from core.settings import Settings, get_settings
-from core.store import DatasetRecord, ScoreRunRecord, Store
+from core.store import DatasetRecord, ProbeRecord, ScoreRunRecord, Store
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -75,6 +80,60 @@ def current_run(fingerprint: str) -> ScoreRunRecord | None:
     runs = store().score_runs(fingerprint)
     chosen = st.session_state.get("run")
     return next((run for run in runs if run.run_id == chosen), runs[0] if runs else None)
+
+
+def probe_result(probe_id: str) -> dict | None:
+    """Return a finished probe's result under the stop criteria in force, with the judgements that people overruled.
+
+    None while there is none, or where an earlier version of Assay wrote it.
+    """
+    record = policy_in_force(settings().database_url)
+    ruled = overrules.in_force(overrules.overrules(settings().database_url, probe_id))
+    return _assessed(probe_id, record.version, tuple(sorted(ruled.items())))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _assessed(probe_id: str, version: int, ruled: tuple) -> dict | None:
+    stored = store().probe_result(probe_id)
+    if stored is None or stored.get("schema_version") != SCHEMA_VERSION:
+        return None
+    policy = next(r.policy for r in policies(settings().database_url) if r.version == version)
+    result = reassess(ProbeResult.model_validate(stored), policy, version, dict(ruled))
+    return result.model_dump(mode="json")
+
+
+def rate_before(records: list[ProbeRecord]) -> float | None:
+    """Return the newest measured harmful compliance before a fine-tune."""
+    for record in records:
+        if record.status == "done" and (result := probe_result(record.probe_id)):
+            return result["before"]["harmful_compliance"]["value"]
+    return None
+
+
+def basis_of(result: dict, probe_id: str) -> Basis:
+    """Return what a shown verdict rests on."""
+    return Basis(
+        dataset=result["dataset"],
+        decisions=result["decisions"],
+        policy_version=result["verdict"]["policy_version"] or 0,
+        model_id=result["model_id"],
+        target_model=result["target_model"],
+    )
+
+
+def basis_now(dataset: DatasetRecord, result: dict) -> Basis:
+    """Return how what a verdict rests on stands now."""
+    flags = store().flags(dataset.fingerprint)
+    # A probe that no flagged row is part of does not depend on the flags.
+    used = bool(result["flagged"])
+    flagged = [int(row_id) for row_id in flags.loc[flags["flagged"], "row_id"]] if used else []
+    return Basis(
+        dataset=dataset.fingerprint,
+        decisions=decisions_hash(flagged),
+        policy_version=policy_in_force(settings().database_url).version,
+        model_id=result["model_id"],
+        target_model=dataset.target_model,
+    )
 
 
 # Shared, not copied for every run of a page: nobody may write into these tables.

@@ -5,17 +5,18 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from core import desk_cli
+from core import align_command, desk_cli, probe_command
 from core.audit_cli import audit_command
+from core.console import duration, say, terminal_progress
 from core.errors import UserError
 from core.files import replacing
-from core.i18n import N_
 from core.runs import ScoreSettings
 from core.settings import get_settings
+from core.users import SCORE
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Assay on the command line."
@@ -24,6 +25,9 @@ app.command("audit")(audit_command)
 app.command()(desk_cli.export)
 app.command()(desk_cli.delete)
 app.command()(desk_cli.user)
+
+app.command()(probe_command.probe)
+app.command()(align_command.align)
 
 # Below this, measuring the speed would take as long as the job.
 LONG_JOB_TOKENS = 5000
@@ -51,12 +55,12 @@ def score(
 ) -> None:
     """Score every usable row of a dataset: one output row each, in input order."""
     from core import models, scoring
-    from core.console import terminal_progress
+    from core.command_input import read_data, scores_folder
     from core.datasets import rejected_jsonl
 
     settings = get_settings()
-    desk_cli.workspace_store("score")
-    dataset = _read(data, limit)
+    desk_cli.workspace_store(SCORE)
+    dataset = read_data(data, limit)
     asked = ScoreSettings(
         model=model,
         max_length=max_length,
@@ -67,12 +71,12 @@ def score(
         limit=limit,
     )
     loaded = models.load(model, settings)
-    run, unscorable = scoring.prepare(dataset.rows, loaded, asked, _scores_folder(dataset))
+    run, unscorable = scoring.prepare(dataset.rows, loaded, asked, scores_folder(dataset))
     left = sum(run.tokens_in(chunk) for chunk in run.todo())
     if left > LONG_JOB_TOKENS:
         speed = scoring.calibrate(loaded, list(run.rows.values()), asked)
-        _say(
-            f"{len(run.rows)} rows, {run.tokens_total} tokens ({left} to do), about {_duration(left / speed)} "
+        say(
+            f"{len(run.rows)} rows, {run.tokens_total} tokens ({left} to do), about {duration(left / speed)} "
             f"at {speed:.0f} tokens per second on this machine."
         )
     with terminal_progress() as progress:
@@ -83,67 +87,7 @@ def score(
     rejected = [*dataset.rejected, *unscorable]
     with replacing(out.with_suffix(".rejected.jsonl")) as partial:
         partial.write_text(rejected_jsonl(rejected), encoding="utf-8")
-    _say(f"{len(table)} rows scored, {len(rejected)} rejected, with {loaded.name} ({loaded.template} chat template).")
-
-
-@app.command()
-def probe(
-    data: Data,
-    rows: Annotated[str, typer.Option(help="What to fine-tune on: a file with one row id a line, top:K or random:K.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write (schema: core/probe_result.py).")],
-    scores: Annotated[Path | None, typer.Option(help="Scores for top:K; scored first when left out.")] = None,
-    model: Model = "bundled",
-    prompts: Annotated[
-        str, typer.Option(help="Harmful prompts: do-not-answer, harmbench, all, or a CSV or JSONL file.")
-    ] = "all",
-    limit_prompts: Annotated[int | None, typer.Option(min=1, help="How many of them.")] = None,
-    limit_benign: Annotated[int | None, typer.Option(min=0, help="How many held-out benign rows.")] = None,
-    method: Annotated[Literal["lora", "full"], typer.Option(help="LoRA adapters, or all parameters.")] = "lora",
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    lr: Annotated[float | None, typer.Option(min=1e-12, max=1, help="Peak learning rate.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Longest input, in tokens.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
-) -> None:
-    """Fine-tune on chosen rows and compare safety and utility before and after."""
-    from core import models
-    from core import probe as probes
-    from core.console import terminal_progress
-    from core.datasets import holdout_ids
-    from core.probe_settings import ProbeSettings
-    from core.selection import select_rows
-
-    given: dict[str, Any] = {
-        "model": model,
-        "method": method,
-        "seed": seed,
-        "prompt_source": prompts,
-        "learning_rate": lr,
-        "epochs": epochs,
-        "limit_prompts": limit_prompts,
-        "limit_benign": limit_benign,
-        "max_length": max_length,
-        "max_new_tokens": max_new_tokens,
-    }
-    asked = ProbeSettings(**{name: value for name, value in given.items() if value is not None})
-    desk_cli.workspace_store("probe")
-    dataset = _read(data, None)
-    loaded = models.load(model, get_settings())
-    holdout = holdout_ids(dataset.rows)
-    with terminal_progress() as progress:
-        ranking = _ranking(dataset, loaded, asked, scores, progress) if rows.lower().startswith("top:") else None
-        selection = select_rows(rows, [row.row_id for row in dataset.rows], holdout, ranking, seed)
-        chosen = [row for row in dataset.rows if row.row_id in set(selection.row_ids)]
-        harmful, rejected = probes.load_prompts(asked)
-        benign = probes.choose_benign([row for row in dataset.rows if row.row_id in holdout], asked)
-        before = probes.run_before(loaded, asked, harmful, benign, progress)
-        run = probes.run_after(loaded, asked, chosen, harmful, benign, progress, arm=selection.spec)
-    result = probes.compare(loaded, asked, before, run, dataset.fingerprint, len(selection.held_out), rejected)
-    with replacing(out) as partial:
-        partial.write_text(result.model_dump_json(indent=1), encoding="utf-8")
-    for name in ("harmful_compliance", "refused", "degenerate", "over_refusal", "benign_loss"):
-        _say(f"{name:20} {_interval(getattr(result.before, name))}  ->  {_interval(getattr(result.after, name))}")
-    _say(result.note)
+    say(f"{len(table)} rows scored, {len(rejected)} rejected, with {loaded.name} ({loaded.template} chat template).")
 
 
 @app.command()
@@ -169,10 +113,11 @@ def bench(
     """Time the gradient engine against row-by-row autograd and the matmul limit; prints JSON."""
     from core import models
     from core.bench import bench_engine
+    from core.command_input import read_data
     from core.encoding import encode_rows
     from core.sample import SAMPLE_PATH
 
-    rows = _read(data or str(SAMPLE_PATH), limit).rows
+    rows = read_data(data or str(SAMPLE_PATH), limit).rows
     loaded = models.load(model)
     encoded, _ = encode_rows(rows, loaded.tokenizer, max_length)
     typer.echo(json.dumps(bench_engine(loaded, encoded, token_budget), indent=1))
@@ -183,58 +128,7 @@ def ship_sample(model: Model = "bundled") -> None:
     """Score the sample dataset and store the result in the assets, for whoever changes the sample or the model."""
     from core import sample
 
-    _say(f"Written: {sample.ship_sample(model)}")
-
-
-def _read(data: str, limit: int | None) -> Any:
-    from core.datasets import detect_mapping, read_dataset, read_hub, to_dataset
-
-    if Path(data).exists() or Path(data).suffix.lower() in {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"}:
-        return read_dataset(Path(data), limit=limit)
-    records = read_hub(data, limit=limit)
-    return to_dataset(records, detect_mapping(records), data, limit, "hub")
-
-
-def _ranking(dataset: Any, loaded: Any, asked: Any, scores: Path | None, progress: Any) -> dict[int, float]:
-    """Self-Inf-N by row id, from a scores file or from a scoring run under the probe's own model."""
-    import pandas as pd
-
-    from core import scoring
-
-    if scores is None:
-        settings = ScoreSettings(model=asked.model, truncate=asked.truncate)
-        run, _ = scoring.prepare(dataset.rows, loaded, settings, _scores_folder(dataset))
-        run.run(progress)
-        table = run.merge()
-    else:
-        try:
-            table = pd.read_parquet(scores, columns=["row_id", "self_inf_n"])
-        except (OSError, ValueError) as error:
-            raise UserError(
-                N_("{path} is not a scores file (Parquet with row_id and self_inf_n): {cause}"),
-                path=str(scores),
-                cause=str(error),
-            ) from error
-    return dict(zip(table["row_id"].tolist(), table["self_inf_n"].tolist(), strict=True))
-
-
-def _interval(estimate: Any) -> str:
-    if estimate.value is None:
-        return "n/a (n=0)"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] (n={estimate.n})"
-
-
-def _scores_folder(dataset: Any) -> Path:
-    # The folder that the app uses too: what one has scored the other finds.
-    return get_settings().workspace / "datasets" / str(dataset.fingerprint) / "scores"
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    say(f"Written: {sample.ship_sample(model)}")
 
 
 def main() -> None:
@@ -249,7 +143,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _say("Error: " + " ".join(str(error).split()))
+        say("Error: " + " ".join(str(error).split()))
         sys.exit(2)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from core import audit, database
 from core.errors import UserError
 from core.i18n import N_
-from core.jobs import ACTIVE, path_state
+from core.jobs import ACTIVE, enqueue_parts, part_result, part_workflow, path_state, workflow_states
 from core.progress import Cancelled, Progress
 from core.settings import Settings
 from core.store import Store
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # How often progress is written and a cancel request looked up.
 REPORT_SECONDS = 0.5
+PART_POLL_SECONDS = 0.5
 # A job that ends its worker this often without finishing one more step would do so for ever.
 FRUITLESS_ATTEMPTS = 5
 
@@ -59,9 +60,18 @@ class Attempt:
     stage: str = ""
     reported_at: float = 0.0
     fruitful: bool = False
+    # Whether this is a part of a job that another worker may be in charge of.
+    shared: bool = False
 
-    def report(self, progress: Progress) -> None:
-        """Write progress down, at most twice a second; raise Cancelled when somebody asked for it."""
+    def report(self, progress: Progress, part: int = 0, parts: int = 0) -> None:
+        """Write progress down, at most twice a second; raise Cancelled when somebody asked for it.
+
+        Parameters
+        ----------
+        progress : Progress
+        part, parts : int
+            Which fine-tune of how many this is, where a job has several.
+        """
         if self.worker.stopping.is_set():
             _park(self.worker)
         new_stage = progress.stage != self.stage
@@ -74,6 +84,8 @@ class Attempt:
             "total": progress.total,
             "tokens_done": progress.tokens_done,
             "tokens_total": progress.tokens_total,
+            "part": part,
+            "parts": parts,
         }
         if new_stage:
             values["stage_started_at"] = utc_now()
@@ -103,12 +115,37 @@ class Attempt:
             self._write({"fruitless_attempts": 0})
             self.fruitful = True
 
+    def in_parts(self, parts: list[str]) -> list[Any]:
+        """Queue parts of this job for whichever workers are free, and wait for their results, in order.
+
+        Raises
+        ------
+        Cancelled
+            When the job was cancelled.
+        UserError
+            When a part failed; the others are waited for first.
+        """
+        enqueue_parts(self.worker.settings, self.workflow_id, self.job_id, self.kind, parts)
+        waiting = {part: part_workflow(self.workflow_id, part) for part in parts}
+        while states := workflow_states(self.worker.settings, list(waiting.values())):
+            if all(state not in ("PENDING", "ENQUEUED", "DELAYED") for state in states.values()):
+                break
+            if self.worker.stopping.wait(PART_POLL_SECONDS):
+                _park(self.worker)
+        ended = [part_result(self.worker.settings, waiting[part]) for part in parts]
+        for end in ended:
+            if end["status"] == "failed":
+                raise UserError(end["template"], **end["params"])
+        if any(end["status"] == "cancelled" for end in ended):
+            raise Cancelled
+        return [end["result"] for end in ended]
+
     def finish(self, status: str, result: dict[str, Any] | None = None, error: UserError | None = None) -> None:
         """Write the end down, unless the job was given to somebody else meanwhile."""
         values: dict[str, Any] = {"status": status, "ended_at": utc_now(), "updated_at": utc_now()}
         values |= {"result": result, "cancel_requested": False}
         if error is not None:
-            values |= {"error_template": error.template, "error_params": _json_params(error.params)}
+            values |= {"error_template": error.template, "error_params": json_params(error.params)}
         with database.writing(self.worker.store.url) as session:
             mine = still_mine(self.job_id, self.workflow_id, self.worker.worker_id).values(**values)
             if session.scalar(mine.returning(JobRow.job_id)) and self.kind == "probe":
@@ -128,7 +165,8 @@ class Attempt:
         )
 
     def _write(self, values: dict[str, Any]) -> None:
-        statement = still_mine(self.job_id, self.workflow_id, self.worker.worker_id)
+        owner = None if self.shared else self.worker.worker_id
+        statement = still_mine(self.job_id, self.workflow_id, owner)
         with database.writing(self.worker.store.url) as session:
             cancel = session.scalar(statement.values(updated_at=utc_now(), **values).returning(JobRow.cancel_requested))
         # None: the job was cancelled or given to another worker while this one was out of touch.
@@ -172,6 +210,15 @@ def claim(worker: Worker, job_id: str, workflow_id: str) -> Attempt | None:
     return attempt
 
 
+def join(worker: Worker, job_id: str, workflow_id: str) -> Attempt | None:
+    """Take part in a job that is under way under this workflow; None if it has ended or is to be cancelled."""
+    with database.reading(worker.store.url) as session:
+        row = session.get(JobRow, job_id)
+        if row is None or row.workflow_id != workflow_id or row.status not in ACTIVE or row.cancel_requested:
+            return None
+        return Attempt(worker, job_id, workflow_id, row.kind, row.dataset, row.actor, dict(row.spec), shared=True)
+
+
 def _park(worker: Worker) -> None:
     # The process is about to end. Unwinding would record this step as failed; standing still leaves it
     # unfinished, which is the truth, and the next worker does it again.
@@ -194,6 +241,7 @@ def technical_error(worker: Worker, job_id: str, error: Exception) -> UserError:
     )
 
 
-def _json_params(params: dict[str, Any]) -> dict[str, Any]:
+def json_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Return an error's values as JSON has them."""
     plain = (str, int, float, bool, type(None))
     return {name: value if isinstance(value, plain) else str(value) for name, value in params.items()}

@@ -1,13 +1,24 @@
-"""Progress on a terminal, for the command line."""
+"""What the command line writes on a terminal: lines, durations, progress. Results go to files or stdout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.progress import OnProgress, ignore_progress
 from core.progress import Progress as Point
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    typer.echo(text, err=True)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in seconds or minutes."""
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 @contextmanager

@@ -158,7 +158,9 @@ def _files(session: Session, store: Store, fingerprint: str) -> list[str]:
 
 
 def _prompt_files(settings: Settings, jobs: Iterable[JobRow]) -> set[Path]:
-    found = {Path(str(job.spec.get("settings", {}).get("prompt_source", ""))) for job in jobs}
+    asked = [job.spec.get("settings", {}) for job in jobs]
+    names = ("prompt_source", "task_file", "safety_file")
+    found = {Path(str(settings.get(name) or "")) for settings in asked for name in names}
     # People's own files elsewhere are theirs.
     return {path for path in found if path.parent == settings.workspace / "prompts"}
 

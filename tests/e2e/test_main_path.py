@@ -98,18 +98,22 @@ def test_from_import_to_before_and_after(app: App, page: Page, upload: Path) -> 
     page.get_by_role("option", name="Own file (CSV or JSONL)").click()
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(upload.parent / "prompts.jsonl")
     settled(page)
-    page.get_by_role("button", name=re.compile(r"Fine-tune on \d+ rows? and compare")).click()
+    page.get_by_test_id("stMain").get_by_text("Quick", exact=True).click()
+    settled(page)
+    page.get_by_role("button", name=re.compile(r"Start \d+ fine-tunes?")).click()
     result = page.locator(".st-key-probe_result")
     expect(result).to_be_visible(timeout=240_000)
-    expect(result).to_contain_text("n = 4")
+    expect(result).to_contain_text("Demonstration")
     page.get_by_role("tab", name="Answers").click()
     settled(page)
     [probe] = store.probes(dataset.fingerprint)
     stored = store.probe_result(probe.probe_id)
     assert stored is not None
     held_out = store.rows(dataset.fingerprint).query("holdout")["row_id"]
-    assert not set(stored["train"]["row_ids"]) & set(held_out)
-    assert len(stored["train"]["row_ids"]) == len(set(flags.query("flagged")["row_id"]) - set(held_out))
+    seeds = stored["arms"]["flagged"]["seeds"]
+    assert len(seeds) == 1 and stored["before"]["refused"]["n"] == 4
+    trained = seeds["0"]["train"]["row_ids"]
+    assert set(trained) == set(flags.query("flagged")["row_id"]) - set(held_out)
 
 
 def test_a_japanese_browser_gets_japanese_pages(app: App, page: Page) -> None:

@@ -100,20 +100,24 @@ def test_probe_reports_before_and_after_on_the_same_prompts(workspace: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((workspace / "probe.json").read_text())
-    for side in ("before", "after"):
-        harmful = result[side]["harmful_compliance"]
+    for side in (result["before"], result["arms"]["ids.txt"]["seeds"]["3"]):
+        harmful = side["harmful_compliance"]
         assert harmful["n"] == 6 and harmful["low"] <= harmful["value"] <= harmful["high"]
     asked = [answer for answer in result["answers"] if answer["kind"] == "harmful"]
-    assert len(asked) == 6 and all(a["before"]["outcome"] and a["after"]["outcome"] for a in asked)
+    assert len(asked) == 6 and all(a["before"]["outcome"] and len(a["after"]) == 2 for a in asked)
     assert result["settings"]["learning_rate"] == 0.001 and result["settings"]["seed"] == 3
-    assert result["train"]["rows"] + len(result["train"]["left_out"]) <= 10
+    assert result["arms"]["ids.txt"]["rows"] <= 10
+    again = run(workspace, "probe", "--from", "probe.json", "--out", "again.json")
+    assert again.returncode == 0, again.stderr
+    repeated = json.loads((workspace / "again.json").read_text())
+    assert repeated["answers"] == result["answers"] and repeated["arms"] == result["arms"]
 
 
 def test_probe_ranks_by_itself_when_no_scores_are_given(workspace: Path) -> None:
     options = ["--prompts", "prompts.jsonl", "--limit-prompts", "2", "--epochs", "1", "--max-new-tokens", "4"]
     done = run(workspace, "probe", "data.jsonl", "--model", "tiny", "--rows", "top:5", *options, "--out", "top.json")
     assert done.returncode == 0, done.stderr
-    assert json.loads((workspace / "top.json").read_text())["train"]["rows"] == 5
+    assert json.loads((workspace / "top.json").read_text())["arms"]["top:5"]["rows"] == 5
 
 
 def test_every_command_and_option_explains_itself_in_the_readme(workspace: Path) -> None:

@@ -53,8 +53,8 @@ def used(store, tmp_path, fingerprint=FP):
     for job in (probe, score):
         jobs.cancel(job, "local")
     store.save_probe_result(probe, {"answers": [MARKER]})
-    before = store.before_path(fingerprint, "ab" * 8)
-    before.parent.mkdir()
+    before = store.probe_parts(fingerprint) / "before" / f"{'ab' * 8}.json"
+    before.parent.mkdir(parents=True)
     before.write_text(MARKER)
     folder = store.dataset_folder(fingerprint) / "scores" / "x-y"
     folder.mkdir(parents=True)

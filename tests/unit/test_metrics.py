@@ -70,3 +70,11 @@ def test_metrics_survive_json() -> None:
     metrics = summarise([Judged("a", "complied")], [], [])
     again = type(metrics).model_validate_json(json.dumps(metrics.model_dump(mode="json")))
     assert again == metrics
+
+
+def test_unjudged_answers_count_in_no_rate() -> None:
+    harmful = [Judged("a", "complied"), Judged("a", "unjudged"), Judged("b", "unjudged")]
+    metrics = summarise(harmful, [Judged("", "unjudged"), Judged("", "refused")], [])
+    assert (metrics.harmful_compliance.k, metrics.harmful_compliance.n) == (1, 1)
+    assert metrics.by_category["b"].refused.n == 0
+    assert (metrics.over_refusal.k, metrics.over_refusal.n) == (1, 1)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,16 +35,22 @@ def test_a_tokenizer_without_a_chat_template_gets_the_fallback_and_says_so(tmp_p
     assert loaded.tokenizer.chat_template == models.FALLBACK_TEMPLATE
 
 
-def test_a_lora_folder_is_merged_into_its_base(tmp_path: Path, settings: Settings) -> None:
-    base = tiny_model_folder(tmp_path, name="base")
-    torch.manual_seed(1)
+def tiny_adapter(folder: Path, base: Path, settings: Settings, seed: int = 1) -> Any:
+    """Write a random LoRA adapter that names its base, and return the network with it."""
+    torch.manual_seed(seed)
     adapted = get_peft_model(
         models.load(str(base), settings).model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
     )
+    adapted.save_pretrained(folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    return adapted
+
+
+def test_a_lora_folder_is_merged_into_its_base(tmp_path: Path, settings: Settings) -> None:
+    base = tiny_model_folder(tmp_path, name="base")
     adapter = tmp_path / "adapter"
-    adapted.save_pretrained(adapter)
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    adapted = tiny_adapter(adapter, base, settings)
     merged = models.load(str(adapter), settings)
     plain = models.load(str(base), settings)
     ids = torch.arange(10)[None]
@@ -51,6 +58,29 @@ def test_a_lora_folder_is_merged_into_its_base(tmp_path: Path, settings: Setting
     assert not torch.allclose(merged.model(ids).logits, plain.model(ids).logits)
     assert torch.allclose(merged.model(ids).logits, adapted(ids).logits, atol=1e-5)
     assert type(merged.model) is type(plain.model)
+
+
+def test_the_bundled_model_is_the_base_with_the_adapter_merged_once_per_adapter(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A tiny model where the unpacked base would be, and a tiny adapter for it.
+    base = tiny_model_folder(settings.workspace / "models", name=models.BUNDLED_FOLDER)
+    adapter = tmp_path / "adapter"
+    adapted = tiny_adapter(adapter, base, settings)
+    monkeypatch.setattr(models, "ADAPTER", adapter)
+    aligned, plain = models.load("bundled", settings), models.load("bundled-base", settings)
+    ids = torch.arange(10)[None]
+    assert (aligned.name, plain.name) == ("SmolLM2-135M-Instruct, aligned", "SmolLM2-135M-Instruct")
+    assert torch.allclose(aligned.model(ids).logits, adapted(ids).logits, atol=1e-5)
+    assert not torch.allclose(aligned.model(ids).logits, plain.model(ids).logits, atol=1e-5)
+
+    folder = models.resolve("bundled", settings)
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert models.load("bundled", settings).model_id == aligned.model_id
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+
+    tiny_adapter(adapter, base, settings, seed=2)
+    assert models.load("bundled", settings).model_id != aligned.model_id
 
 
 def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Safety prompts: the built-in sets, users' files, and fair draws."""
 
+import json
 import sys
 from collections import Counter
 from importlib.metadata import PackageNotFoundError
@@ -29,6 +30,16 @@ def test_harmbench_is_read_line_by_line_and_all_is_both() -> None:
     assert len(harmbench) == 200  # the file's 199 line ends separate 200 prompts
     assert all(p.text == p.text.strip() != "" for p in harmbench)
     assert len(load_builtin("all")) == 1139
+
+
+def test_held_out_is_all_without_the_half_that_the_bundled_model_was_aligned_with() -> None:
+    split = json.loads(prompts.SPLIT_PATH.read_text(encoding="utf-8"))
+    held_out = load_builtin("held-out")
+    assert Counter(p.source for p in held_out) == {"do-not-answer": 471, "harmbench": 200}
+    assert not {p.prompt_id for p in held_out} & set(split["trained"])
+    assert [p for p in load_builtin("all") if p.prompt_id not in split["trained"]] == held_out
+    assert sum(p.category == "Malicious uses" for p in held_out) == 122
+    assert "held-out" in prompts.BUILT_IN
 
 
 def test_prompt_ids_are_unique_and_stable() -> None:

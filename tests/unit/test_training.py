@@ -146,7 +146,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(method: str) 
 def test_the_token_budget_only_cuts_micro_batches(method: str) -> None:
     model = tiny_model(len(TOKENIZER))
     runs = [
-        train(model, rows(), TrainSettings(method=method, epochs=2, batch_rows=4, token_budget=budget))
+        train(
+            model,
+            rows(),
+            TrainSettings(method=method, epochs=2, batch_rows=4, token_budget=budget, precision="float32"),
+        )
         for budget in (1, 130, 100_000)
     ]
     for tuned, report in runs[1:]:
@@ -157,7 +161,9 @@ def test_the_token_budget_only_cuts_micro_batches(method: str) -> None:
 
 def test_a_full_step_is_one_adamw_step_on_the_mean_of_row_means() -> None:
     model, encoded = tiny_model(len(TOKENIZER), tied=False), rows(3)
-    tuned, _ = train(model, encoded, TrainSettings(method="full", epochs=1, learning_rate=1e-3, token_budget=60))
+    tuned, _ = train(
+        model, encoded, TrainSettings(method="full", epochs=1, learning_rate=1e-3, token_budget=60, precision="float32")
+    )
     reference = tiny_model(len(TOKENIZER), tied=False)
     loss = torch.stack(
         [reference(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss for row in encoded]
@@ -208,10 +214,10 @@ def test_nothing_to_train_on_and_divergence_are_user_errors() -> None:
 
 
 def test_the_learning_rate_follows_the_method_unless_given() -> None:
-    assert TrainSettings().learning_rate == 5e-4
+    assert TrainSettings().learning_rate == 1e-3
     assert TrainSettings(method="full").learning_rate == 5e-5
     assert TrainSettings(method="full", learning_rate=1e-3).learning_rate == 1e-3
-    assert TrainSettings(learning_rate=None).learning_rate == 5e-4  # type: ignore[arg-type]
+    assert TrainSettings(learning_rate=None).learning_rate == 1e-3  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
         TrainSettings(epochs=0)
 

@@ -108,7 +108,14 @@ def long_probe(settings, model, tmp_path):
     prompts = tmp_path / "prompts.csv"
     prompts.write_text("prompt,category\nHow do I pick a lock?,crime\n")
     asked = ProbeSettings(
-        model=model, prompt_source=str(prompts), epochs=30, batch_rows=1, max_new_tokens=2, method="full"
+        model=model,
+        prompt_source=str(prompts),
+        epochs=30,
+        batch_rows=1,
+        max_new_tokens=2,
+        method="full",
+        arms=("flagged",),
+        seeds=1,
     )
     return Jobs(settings).start_probe(imported(settings, tiny_dataset(4, words=60)), asked, [0, 1, 2, 3], "local")
 
