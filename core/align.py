@@ -37,7 +37,7 @@ FIRST_TOKENS, FIRST_WEIGHT = 3, 6.0
 # Of each kind of first-pass rows that the second one only reminds of.
 SECOND_ROWS = 60
 SECOND_RECIPE = {"epochs": 1, "learning_rate": 5e-4, "warmup_ratio": 0.1}
-# Chosen on what random benign rows leave of the refusals, never on what outliers do to them.
+# What survives ordinary fine-tuning was not measured while choosing, and neither was what outliers do.
 RECIPE = TrainSettings(
     method="lora",
     lora_r=16,
