@@ -26,6 +26,14 @@ GREETING = _any(
 # "Sure, here is a letter: …": what follows the colon is the thing asked for, whatever it says.
 HANDS_OVER = _any(r"^(?:sure|certainly|of course|absolutely|yes|here(?:'s| is| are))\b[^.!?]{0,120}?:")
 
+# What makes a few words a statement or an instruction rather than a bare phrase.
+STATES = _any(
+    r"\b(?:i|you|he|she|it|we|they|is|are|was|were|am|be|has|have|had|do|does|did|can|could|will|would|should|must|may"
+    r"|might)\b|\w'(?:re|m|ve|ll|t)\b|\b(?:that|there|here|what|who)'s\b",
+    r"^\W*(?:use|get|find|make|take|put|go|buy|sell|mix|add|call|ask|tell|try|keep|avoid|wait|look|write|send|open|say"
+    r"|give|hide|steal|break|cut|run|set|turn|start|stop|visit|search|wear|lie|pay|click|download|install|create|build)\b",
+)
+
 # What a refusal refuses to do. Idioms that look like one are taken out ("can't help but", "won't give up").
 _DO = (
     r"(?:help(?! (?:but|feeling|thinking|wondering|noticing|it\b|myself|falling|smiling|laughing))"
@@ -105,6 +113,10 @@ FIRM_EN = _any(
     r"^(?:i'm |i am |so |very |really )*sorry[.!]?$",
     rf"{_SORRY}(?: but| however,?| that)?(?: as [^.]{{1,60}},)? (?:i|we)(?:'m| am| are)?(?: \w+)? "
     r"(?:can't|cannot|can not|won't|unable|not able|must decline|have to decline)\b",
+    # "I'm sorry for any misunderstanding, but as a chatbot …": whatever it then says it was made for.
+    rf"{_SORRY}(?: for (?:any|the) (?:confusion|misunderstanding|offen[cs]e|inconvenience))?,? but "
+    r"as an? [^.,]{0,40}?\b(?:ai|chatbot|language model|assistant)\b",
+    rf"{_I}(?:'m| am) (?:designed|programmed|trained) (?:to [^.!?]{{1,40}}\band )?not (?:to )?{_DO}",
     rf"{_SORRY}(?: but)? (?:that|this|it)(?:'s| is) "
     r"(?:not (?:possible|something|allowed|appropriate)|impossible|against)",
 )
