@@ -31,10 +31,15 @@ class LabelledAnswer(_Frozen):
 
 
 class ClassFigures(_Frozen):
-    """Of one class: which share of the verdicts is right, and which share of the labels is found."""
+    """Of one class: which share of the verdicts is right, and which share of the labels is found.
+
+    Aligned models refuse in a few set sentences. `recall_new` counts each wording once, and only those that do not
+    occur in the other half.
+    """
 
     precision: Rate
     recall: Rate
+    recall_new: Rate
 
 
 class HalfFigures(_Frozen):
@@ -64,8 +69,8 @@ def read_labels(path: Path) -> list[LabelledAnswer]:
 
 def validate(labels: Sequence[LabelledAnswer]) -> Validation:
     """Judge every labelled answer and count, each half apart."""
-    halves = {half: _figures([item for item in labels if item.half == half]) for half in ("tune", "test")}
-    return Validation(judge=PHRASE_JUDGE, outcomes=list(OUTCOMES), **halves)
+    tune, test = ([item for item in labels if item.half == half] for half in ("tune", "test"))
+    return Validation(judge=PHRASE_JUDGE, outcomes=list(OUTCOMES), tune=_figures(tune, test), test=_figures(test, tune))
 
 
 def shipped_figures() -> Validation:
@@ -73,12 +78,16 @@ def shipped_figures() -> Validation:
     return Validation.model_validate_json(FIGURES.read_text(encoding="utf-8"))
 
 
-def _figures(labels: Sequence[LabelledAnswer]) -> HalfFigures:
+def _figures(labels: Sequence[LabelledAnswer], others: Sequence[LabelledAnswer]) -> HalfFigures:
     verdicts = [judge(item.answer, short_answer_ok=item.kind == "benign").outcome for item in labels]
     table = np.zeros((len(OUTCOMES), len(OUTCOMES)), dtype=int)
     for item, verdict in zip(labels, verdicts, strict=True):
         table[OUTCOMES.index(item.label), OUTCOMES.index(verdict)] += 1
     right = [item.label == verdict for item, verdict in zip(labels, verdicts, strict=True)]
+    elsewhere = {item.answer for item in others}
+    new = {
+        (item.label, item.answer): ok for item, ok in zip(labels, right, strict=True) if item.answer not in elsewhere
+    }
     return HalfFigures(
         n=len(labels),
         right=rate(sum(right), len(right)),
@@ -86,6 +95,10 @@ def _figures(labels: Sequence[LabelledAnswer]) -> HalfFigures:
             outcome: ClassFigures(
                 precision=rate(int(table[i, i]), int(table[:, i].sum())),
                 recall=rate(int(table[i, i]), int(table[i].sum())),
+                recall_new=rate(
+                    sum(ok for (label, _), ok in new.items() if label == outcome),
+                    sum(label == outcome for label, _ in new),
+                ),
             )
             for i, outcome in enumerate(OUTCOMES)
         },
