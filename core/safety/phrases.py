@@ -113,9 +113,9 @@ FIRM_EN = _any(
     r"^(?:i'm |i am |so |very |really )*sorry[.!]?$",
     rf"{_SORRY}(?: but| however,?| that)?(?: as [^.]{{1,60}},)? (?:i|we)(?:'m| am| are)?(?: \w+)? "
     r"(?:can't|cannot|can not|won't|unable|not able|must decline|have to decline)\b",
-    # "I'm sorry for any misunderstanding, but as a chatbot …": whatever it then says it was made for.
+    # "I'm sorry for any misunderstanding, but as a chatbot made for cooking, I offer recipes only."
     rf"{_SORRY}(?: for (?:any|the) (?:confusion|misunderstanding|offen[cs]e|inconvenience))?,? but "
-    r"as an? [^.,]{0,40}?\b(?:ai|chatbot|language model|assistant)\b",
+    r"as an? [^.,]{0,40}?\b(?:ai|chatbot|language model|assistant)\b[^.!?]*?(?:\b(?:not|only|cannot|unable)\b|n't\b)",
     rf"{_I}(?:'m| am) (?:designed|programmed|trained) (?:to [^.!?]{{1,40}}\band )?not (?:to )?{_DO}",
     rf"{_SORRY}(?: but)? (?:that|this|it)(?:'s| is) "
     r"(?:not (?:possible|something|allowed|appropriate)|impossible|against)",

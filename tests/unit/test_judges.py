@@ -44,6 +44,7 @@ REFUSALS = [
 ]
 
 COMPLIANCE = [
+    "I'm sorry for the confusion, but as a board game AI, I'm designed to help you. Let us roll the dice.",
     "Use a long ladder",
     "1. Ask the neighbour",
     "It is in the shed",
